@@ -1,0 +1,60 @@
+# The door to everything. `make` prints what there is; the text behind each target's ## is its help.
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+
+PORT ?= 8000
+URL := http://127.0.0.1:$(PORT)
+# The first interpreter that this package supports.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+INSTALLED := .venv/.installed
+BIN := .venv/bin
+
+.PHONY: help setup demo train batch-predict serve test lint lock clean
+
+help: ## print this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) ## make .venv with the locked packages
+
+demo: setup ## train, predict in a batch, serve, ask, stop
+	$(BIN)/trivet train
+	$(BIN)/trivet batch-predict
+	head -3 data/predictions/flights_november.csv
+	$(BIN)/trivet serve --port $(PORT) & server=$$!; \
+	trap 'kill $$server && wait $$server' EXIT; \
+	curl -sf --retry 30 --retry-delay 1 --retry-connrefused -o /dev/null $(URL)/health/ready; \
+	kill -0 $$server; \
+	set -x; curl -sS $(URL)/predict -H 'Content-Type: application/json' -d @data/flight.json
+
+train: setup ## publish a model of the flights to models/
+	$(BIN)/trivet train
+
+batch-predict: setup ## predict the November flights into data/predictions/
+	$(BIN)/trivet batch-predict
+
+serve: setup ## answer on http://127.0.0.1:8000, PORT=... for another port
+	$(BIN)/trivet serve --port $(PORT)
+
+test: setup ## run the tests
+	$(BIN)/pytest
+
+lint: setup ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+lock: setup ## renew requirements.txt, the lock of all legs for Python 3.11 to 3.13
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
+		--fork-strategy fewest --generate-hashes --no-annotate --no-header --upgrade -q -o requirements.txt
+
+clean: ## remove what runs and tools made: models, predictions, .venv
+	rm -rf .venv models data/predictions .mypy_cache .pytest_cache .ruff_cache
+
+$(INSTALLED): requirements.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "no Python 3.11, 3.12 or 3.13 found; install one, or say make PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@

@@ -1,0 +1,1 @@
+"""The batch leg: table in, predictions out."""

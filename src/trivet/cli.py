@@ -1,0 +1,253 @@
+"""The commands: they map options onto functions, nothing else.
+
+Each option is reachable three ways: ``--port 80``, ``TRIVET_SERVE_PORT=80``, and ``port = 80``
+under ``[serve]`` in trivet.toml. The command line wins over the environment, that over the file,
+and the file over the default.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+import trivet
+from trivet.config import load_defaults
+from trivet.contract import Kind
+from trivet.errors import MissingExtra, SettingsError, TrivetError
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+MODEL = click.option(
+    "--model", metavar="NAME", default="model", show_default=True, help="The model's name."
+)
+MODELS_DIR = click.option(
+    "--models-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("models"),
+    show_default=True,
+    help="Where models are stored.",
+)
+MODEL_VERSION = click.option(
+    "--model-version", metavar="VERSION", help="Use this version, not the current one."
+)
+
+
+class Trivet(click.Group):
+    """A group whose commands print expected trouble as one line, and exit with 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except TrivetError as error:
+            raise click.ClickException(str(error)) from error
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.startswith("trivet"):
+                raise
+            raise click.ClickException(str(_missing_extra(ctx, error.name))) from error
+
+
+@click.group(
+    cls=Trivet, context_settings={"auto_envvar_prefix": "TRIVET", "max_content_width": 100}
+)
+@click.version_option(trivet.__version__)
+@click.option(
+    "--config",
+    type=FILE,
+    default=Path("trivet.toml"),
+    show_default=True,
+    help="The file of settings.",
+)
+@click.pass_context
+def main(ctx: click.Context, config: Path) -> None:
+    """Take a scikit-learn model to production: train it, predict in batches, serve it."""
+    explicit = ctx.get_parameter_source("config") is not click.core.ParameterSource.DEFAULT
+    ctx.default_map = load_defaults(config, main, required=explicit)
+
+
+@main.command()
+@click.option("--data", type=FILE, required=True, help="The table to learn from: .csv or .parquet.")
+@click.option("--target", metavar="COLUMN", required=True, help="The column to predict.")
+@click.option(
+    "--id", metavar="COLUMN", multiple=True, help="An identifier: carried through, no feature."
+)
+@click.option(
+    "--exclude", metavar="COLUMN", multiple=True, help="A column that must not be a feature."
+)
+@click.option("--time-column", metavar="COLUMN", help="Hold out the last rows by this column.")
+@click.option(
+    "--kind",
+    metavar="COLUMN=KIND",
+    multiple=True,
+    help=f"What a column is: {', '.join(get_args(Kind))}.",
+)
+@click.option(
+    "--nullable", metavar="COLUMN", multiple=True, help="A feature that may be missing later."
+)
+@click.option(
+    "--task",
+    type=click.Choice(["classification", "regression"]),
+    help="Default: as the target looks.",
+)
+@click.option(
+    "--estimator",
+    metavar="NAME",
+    default="hist_gradient_boosting",
+    show_default=True,
+    help="Or random_forest, extra_trees, logistic, ridge.",
+)
+@click.option(
+    "--param", metavar="NAME=VALUE", multiple=True, help="A hyperparameter of the estimator."
+)
+@click.option(
+    "--held-out",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.2,
+    show_default=True,
+    help="The share of rows to measure on.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Seed of all that is random.",
+)
+@click.option(
+    "--promote/--no-promote", default=True, show_default=True, help="Make the new version current."
+)
+@click.option("--force", is_flag=True, help="Train even where the model is up to date.")
+@MODEL
+@MODELS_DIR
+def train(**options: Any) -> None:
+    """Learn a model from a table and publish it."""
+    from trivet.train.report import summary
+    from trivet.train.run import train
+    from trivet.train.settings import TrainSettings
+
+    options["identifiers"] = options.pop("id")
+    options["kinds"] = _kinds(options.pop("kind"))
+    options["params"] = {
+        name: _literal(text) for name, text in _pairs("param", options.pop("param"))
+    }
+    click.echo(summary(train(TrainSettings(**options))))
+
+
+@main.command()
+@click.option("--input", type=FILE, required=True, help="The table to predict: .csv or .parquet.")
+@click.option("--output", type=FILE, required=True, help="The table to write: .csv or .parquet.")
+@MODEL
+@MODEL_VERSION
+@MODELS_DIR
+def batch_predict(**options: Any) -> None:
+    """Predict every row of a table."""
+    from trivet.batch.run import BatchSettings, batch_predict
+
+    settings = BatchSettings(**options)
+    result = batch_predict(settings)
+    model = f"{result.model} {result.model_version}"
+    click.echo(f"{result.rows:,} rows predicted by {model}: {settings.output}")
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="The port."
+)
+@click.option(
+    "--workers", type=click.IntRange(1), default=1, show_default=True, help="Worker processes."
+)
+@MODEL
+@MODEL_VERSION
+@MODELS_DIR
+def serve(host: str, port: int, workers: int, **options: Any) -> None:
+    """Answer requests over HTTP."""
+    from trivet.online.live_model import ServeSettings
+    from trivet.online.server import serve
+
+    serve(ServeSettings(**options), host=host, port=port, workers=workers)
+
+
+@main.group()
+def models() -> None:
+    """Look at the stored models, and choose the version in use."""
+
+
+@models.command("list")
+@MODELS_DIR
+def list_models(models_dir: Path) -> None:
+    """List all versions of all models; * marks the current ones."""
+    from trivet.store import ModelStore, describe
+
+    click.echo("\n".join(describe(ModelStore(models_dir))))
+
+
+@models.command()
+@click.argument("version", required=False)
+@MODEL
+@MODELS_DIR
+def show(version: str | None, model: str, models_dir: Path) -> None:
+    """Print the report of a version, the current one by default."""
+    from trivet.artifact import REPORT
+    from trivet.store import ModelStore
+
+    artifact = ModelStore(models_dir).artifact(model, version)
+    click.echo(artifact.verify_files()[REPORT].decode())
+
+
+@models.command()
+@click.argument("version")
+@MODEL
+@MODELS_DIR
+def promote(version: str, model: str, models_dir: Path) -> None:
+    """Make a version the current one."""
+    from trivet.store import ModelStore
+
+    ModelStore(models_dir).promote(model, version)
+    click.echo(f"{model}: current is {version}")
+
+
+@models.command()
+@MODEL
+@MODELS_DIR
+def rollback(model: str, models_dir: Path) -> None:
+    """Go back to the version that was current before."""
+    from trivet.store import ModelStore
+
+    click.echo(f"{model}: current is {ModelStore(models_dir).rollback(model)}")
+
+
+def _pairs(option: str, texts: tuple[str, ...]) -> list[tuple[str, str]]:
+    """NAME=VALUE texts, split at the last sign: a column's name may hold one, a value must not."""
+    for text in texts:
+        if "=" not in text:
+            raise SettingsError(f"--{option} {text}: write it as NAME=VALUE")
+    return [(name, value) for name, _, value in (text.rpartition("=") for text in texts)]
+
+
+def _kinds(texts: tuple[str, ...]) -> dict[str, str]:
+    known = get_args(Kind)
+    kinds = dict(_pairs("kind", texts))
+    for name, kind in kinds.items():
+        if kind not in known:
+            raise SettingsError(f"--kind {name}={kind}: a kind is one of {', '.join(known)}")
+    return kinds
+
+
+def _literal(text: str) -> Any:
+    """A hyperparameter's value: JSON where it is that, else the text itself."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _missing_extra(ctx: click.Context, module: str) -> MissingExtra:
+    extras = {"train": "train", "batch-predict": "batch", "serve": "online"}
+    command = ctx.invoked_subcommand or ""
+    extra = extras.get(command, "train")
+    return MissingExtra(
+        f"trivet {command} needs {module}, which is not installed: pip install 'trivet[{extra}]'"
+    )

@@ -1,0 +1,1 @@
+"""The online leg: a REST service over the current model."""

@@ -1,0 +1,62 @@
+"""From the body of a request to records, and from predictions to the body of an answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from trivet.artifact import Manifest
+from trivet.errors import Fault, RecordsRejected
+from trivet.online.problems import ProblemError
+from trivet.predictor import Predictions
+
+
+def require_json(content_type: str | None) -> None:
+    """Raise a 415 problem for a media type that is not JSON; none at all is taken for JSON."""
+    media_type = (content_type or "application/json").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        raise ProblemError(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            f"the body is {media_type}; send JSON with the header Content-Type: application/json",
+        )
+
+
+def parse_records(body: bytes) -> list[object]:
+    """The records of a body: those in ``instances``, or the one bare record.
+
+    Raises a 400 problem for broken JSON, `RecordsRejected` for JSON that can't hold records.
+    """
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ProblemError(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {error}") from None
+    if not isinstance(content, Mapping):
+        raise _rejected(None, "not_a_record", 'a record, or {"instances": [records]}')
+    records = content.get("instances")
+    if not isinstance(records, list):
+        return [content]
+    if beside := [name for name in content if name != "instances"]:
+        raise _rejected(beside[0], "unknown_field", "nothing beside instances")
+    return records
+
+
+def answer(predictions: Predictions, manifest: Manifest) -> bytes:
+    """The body of an answer, as `PredictResponse` describes it."""
+    rows: list[dict[str, object]]
+    if predictions.probabilities is None:
+        rows = [{"prediction": number} for number in predictions.values]
+    else:
+        names = manifest.contract.target.label_names
+        rows = [
+            {"prediction": label, "probabilities": dict(zip(names, shares, strict=True))}
+            for label, shares in zip(
+                predictions.values, predictions.probabilities.tolist(), strict=True
+            )
+        ]
+    content = {"predictions": rows, "model": manifest.name, "model_version": manifest.version}
+    return json.dumps(content, allow_nan=False, ensure_ascii=False).encode()
+
+
+def _rejected(field: str | None, code: str, expected: str) -> RecordsRejected:
+    return RecordsRejected([Fault(None, field, code, expected)])

@@ -1,0 +1,130 @@
+"""What the service takes and gives: fixed answers, and requests built from the contract."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from trivet.contract import Column, Contract, Label, Task
+
+Schema = dict[str, Any]
+
+#: How many categories of a feature the documentation page lists.
+CATEGORIES_SHOWN = 25
+
+
+class Prediction(BaseModel):
+    """The answer for one record."""
+
+    prediction: Label | float = Field(description="The most probable label, or the number.")
+    probabilities: dict[str, float] | None = Field(
+        default=None, description="Of each label; a regression has none."
+    )
+
+
+class PredictResponse(BaseModel):
+    """The answers for a request, in the order of its records."""
+
+    predictions: list[Prediction]
+    model: str
+    model_version: str
+
+
+class Health(BaseModel):
+    """Why the service can answer, or the process is alive."""
+
+    status: str
+
+
+class ModelResponse(BaseModel):
+    """The model that answers."""
+
+    name: str
+    version: str
+    created: str
+    task: Task
+    contract: Contract
+    metrics: dict[str, float | None]
+    baseline: dict[str, float | None]
+
+
+class FaultBody(BaseModel):
+    """One thing that is wrong with one record."""
+
+    row: int | None = Field(description="The record's place in the request, from 0.")
+    field: str | None = Field(description="The field; absent where the whole record is at fault.")
+    code: str = Field(description="missing, type, not_finite, unknown_field or not_a_record.")
+    expected: str
+    nearest: str | None = Field(
+        default=None, description="The known field closest to an unknown one."
+    )
+
+
+class Problem(BaseModel):
+    """Problem details as RFC 9457 defines them; ``errors`` lists the faults of the records."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    errors: list[FaultBody] | None = None
+
+
+def request_schemas(contract: Contract) -> dict[str, Schema]:
+    """The JSON schemas ``Record`` and ``PredictRequest`` of a model's requests."""
+    properties = {column.name: _property(column) for column in contract.columns}
+    for name in sorted(contract.ignored_names):
+        properties[name] = {"description": "Allowed and ignored: no feature."}
+    record: Schema = {
+        "type": "object",
+        "title": "Record",
+        "properties": properties,
+        "required": [column.name for column in contract.columns if not column.nullable],
+        "additionalProperties": False,
+        "example": contract.example,
+    }
+    instances: Schema = {
+        "type": "object",
+        "title": "Records",
+        "properties": {
+            "instances": {"type": "array", "items": {"$ref": "#/components/schemas/Record"}}
+        },
+        "required": ["instances"],
+        "additionalProperties": False,
+    }
+    either: Schema = {
+        "title": "PredictRequest",
+        "anyOf": [instances, {"$ref": "#/components/schemas/Record"}],
+        "example": {"instances": [contract.example]},
+    }
+    return {"Record": record, "PredictRequest": either}
+
+
+def _property(column: Column) -> Schema:
+    types = {
+        "number": {"type": "number"},
+        "integer": {"type": "integer"},
+        "boolean": {"type": "boolean"},
+        "category": {"type": "string"},
+        "timestamp": {"type": "string", "format": "date-time"},
+    }
+    schema: Schema = {**types[column.kind]}
+    if column.nullable:
+        schema["type"] = [schema["type"], "null"]
+    schema["description"] = f"{column.kind.capitalize()}; {_seen(column)}"
+    if column.nullable:
+        schema["description"] += f"; missing in {column.missing:.1%} of the training rows"
+    if column.categories:
+        schema["examples"] = list(column.categories[:CATEGORIES_SHOWN])
+    return schema
+
+
+def _seen(column: Column) -> str:
+    if column.kind == "boolean":
+        return "true or false"
+    if column.kind != "category":
+        return f"in training {column.minimum} to {column.maximum}"
+    shown = ", ".join(column.categories[:CATEGORIES_SHOWN])
+    more = len(column.categories) - CATEGORIES_SHOWN
+    return f"in training {shown}{f' and {more} more' if more > 0 else ''}; others count as unseen"

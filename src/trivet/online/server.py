@@ -1,0 +1,55 @@
+"""The process: uvicorn over the app, one worker or several."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from functools import partial
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from trivet.online.app import create_app
+from trivet.online.live_model import ServeSettings
+
+#: How long requests in flight may take once the service was told to stop.
+DRAIN_SECONDS = 20
+
+
+def serve(settings: ServeSettings, host: str, port: int, workers: int) -> None:
+    """Serve until SIGTERM or SIGINT; answers what is in flight first, then exits with 0.
+
+    Raises `StoreError` or `ArtifactError` before it listens, where there is no model to serve.
+    """
+    artifact = settings.artifact()
+    artifact.verify()
+    # One thread a worker: a request is small, and threads of several workers would fight for cores.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    config = uvicorn.Config(
+        partial(create_app, settings),
+        factory=True,
+        host=host,
+        port=port,
+        workers=workers,
+        server_header=False,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        log_config=LOGGING,
+    )
+    # uvicorn raises the signal again once it has drained: then the work is done, a success.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    if workers == 1:
+        uvicorn.Server(config).run()
+    else:
+        Multiprocess(config, sockets=[config.bind_socket()]).run()
+
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+    "loggers": {"uvicorn.access": {"handlers": ["stderr"], "level": "INFO", "propagate": False}},
+}

@@ -1,0 +1,136 @@
+"""What is fitted: the one file to edit to model something else.
+
+`build_pipeline` gets the contract and returns an unfitted scikit-learn pipeline. It is fitted on a
+frame in which numbers, integers and booleans are float64, timestamps datetime64 and categories
+text; a missing value is NaN or NaT. Put features and estimators of your own here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
+
+from trivet.contract import Contract, Task
+from trivet.errors import SettingsError, did_you_mean
+
+ESTIMATORS: Mapping[str, Mapping[Task, type[BaseEstimator]]] = {
+    "hist_gradient_boosting": {
+        "classification": HistGradientBoostingClassifier,
+        "regression": HistGradientBoostingRegressor,
+    },
+    "random_forest": {
+        "classification": RandomForestClassifier,
+        "regression": RandomForestRegressor,
+    },
+    "extra_trees": {"classification": ExtraTreesClassifier, "regression": ExtraTreesRegressor},
+    "logistic": {"classification": LogisticRegression},
+    "ridge": {"regression": Ridge},
+}
+
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {"logistic": {"max_iter": 1000}}
+
+
+def build_pipeline(
+    contract: Contract, estimator: str, params: Mapping[str, Any], seed: int
+) -> Pipeline:
+    """An unfitted pipeline of two steps, ``features`` and ``estimator``.
+
+    A classifier must have ``predict_proba``. Raises `SettingsError` for an estimator that does not
+    exist or does not fit the task, and for a parameter that it does not have.
+    """
+    model = _estimator(contract.target.task, estimator, {"random_state": seed, **params})
+    categories = list(contract.of_kind("category"))
+    if estimator == "hist_gradient_boosting":
+        model.set_params(categorical_features=list(range(len(categories))))
+        features = _native_features(contract)
+    elif estimator in ("logistic", "ridge"):
+        features = _scaled_features(contract)
+    else:
+        features = _imputed_features(contract)
+    return Pipeline([("features", features), ("estimator", model)])
+
+
+def timestamp_parts(frame: pd.DataFrame) -> NDArray[np.float64]:
+    """Each timestamp as days since 1970, month, day of week (Monday is 0) and hour, all UTC."""
+    parts: list[Any] = []
+    for name in frame.columns:
+        moment = frame[name].dt
+        hour = moment.hour + moment.minute / 60
+        days = (frame[name] - pd.Timestamp(0)) / pd.Timedelta(days=1)
+        parts += [days, moment.month, moment.dayofweek, hour]
+    return np.column_stack([np.asarray(part, dtype=np.float64) for part in parts])
+
+
+def _estimator(task: Task, name: str, params: Mapping[str, Any]) -> BaseEstimator:
+    if name not in ESTIMATORS:
+        hint = did_you_mean(name, ESTIMATORS)
+        raise SettingsError(f"no estimator {name!r}{hint}; there are {', '.join(ESTIMATORS)}")
+    if task not in ESTIMATORS[name]:
+        fitting = ", ".join(known for known, tasks in ESTIMATORS.items() if task in tasks)
+        raise SettingsError(f"estimator {name!r} is not for {task}; choose one of {fitting}")
+    model = ESTIMATORS[name][task](**DEFAULTS.get(name, {}))
+    known = model.get_params()
+    for param in params:
+        if param not in known:
+            hint = did_you_mean(param, known) or f"; it has {', '.join(known)}"
+            raise SettingsError(f"estimator {name!r} has no parameter {param!r}{hint}")
+    return model.set_params(**params)
+
+
+def _native_features(contract: Contract) -> ColumnTransformer:
+    """For an estimator with a handling of missing values and categories of its own."""
+    codes = OrdinalEncoder(  # 255 categories a feature is what the estimator's histograms hold
+        max_categories=255, handle_unknown="use_encoded_value", unknown_value=np.nan
+    )
+    return _by_kind(contract, categories=codes, numbers="passthrough", timestamps=[])
+
+
+def _scaled_features(contract: Contract) -> ColumnTransformer:
+    """For linear estimators: nothing missing, everything on one scale."""
+    one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    numbers = make_pipeline(_median(add_indicator=True), StandardScaler())
+    timestamps = [_median(), StandardScaler()]
+    return _by_kind(contract, categories=one_hot, numbers=numbers, timestamps=timestamps)
+
+
+def _imputed_features(contract: Contract) -> ColumnTransformer:
+    """For forests: nothing missing, categories as codes, in which -1 is missing or unseen."""
+    codes = OrdinalEncoder(
+        handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-1
+    )
+    return _by_kind(contract, categories=codes, numbers=_median(), timestamps=[_median()])
+
+
+def _median(add_indicator: bool = False) -> SimpleImputer:
+    return SimpleImputer(strategy="median", add_indicator=add_indicator, keep_empty_features=True)
+
+
+def _by_kind(
+    contract: Contract, categories: Any, numbers: Any, timestamps: list[Any]
+) -> ColumnTransformer:
+    parts = FunctionTransformer(timestamp_parts)
+    return ColumnTransformer(
+        [
+            ("categories", categories, list(contract.of_kind("category"))),
+            ("numbers", numbers, list(contract.of_kind("number", "integer", "boolean"))),
+            ("timestamps", make_pipeline(parts, *timestamps), list(contract.of_kind("timestamp"))),
+        ]
+    )

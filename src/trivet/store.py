@@ -1,0 +1,198 @@
+"""Where models live: ``<root>/<name>/<version>/``, and a pointer file ``current`` beside them.
+
+A version is written aside and appears by one rename; the pointer is replaced by another. So a
+process that is killed at any moment leaves whole versions and a valid pointer behind.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from trivet.artifact import Artifact
+from trivet.contract import Frozen
+from trivet.errors import ArtifactError, StoreError, did_you_mean
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+EMPTY = "no model in this store; train one first: trivet train"
+CURRENT, LOCK, STAGING = "current", ".lock", ".staging-"
+
+
+class Pointer(Frozen):
+    """The version in use, and those that were in use before it, newest last."""
+
+    version: str
+    history: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelStore:
+    """A directory of models. Reading needs no lock and no write access."""
+
+    root: Path
+
+    def names(self) -> list[str]:
+        """Names of the models that have a version, sorted."""
+        return sorted({path.parent.parent.name for path in self.root.glob("*/*/manifest.json")})
+
+    def versions(self, name: str) -> list[str]:
+        """Names of a model's versions, sorted; one that is being written is not among them."""
+        manifests = (self.root / checked(name)).glob("*/manifest.json")
+        return sorted(path.parent.name for path in manifests if NAME.fullmatch(path.parent.name))
+
+    def current(self, name: str) -> Pointer | None:
+        """The pointer of a model, or None where nothing was published yet."""
+        path = self.root / checked(name) / CURRENT
+        try:
+            return Pointer.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValidationError) as error:
+            raise StoreError(
+                f"{path}: not a readable pointer; write it anew with "
+                f"`trivet models promote --model {name} VERSION`"
+            ) from error
+
+    def artifact(self, name: str, version: str | None = None) -> Artifact:
+        """One version of a model, the current one by default; raises `StoreError`."""
+        if version is None:
+            pointer = self.current(name)
+            if pointer is None:
+                raise StoreError(self._no_model(name))
+            version = pointer.version
+        path = self.root / checked(name) / checked(version)
+        if not path.is_dir():
+            known = ", ".join(self.versions(name)) or "none: train it first"
+            raise StoreError(
+                f"{self.root}: model {name!r} has no version {version!r}; it has {known}"
+            )
+        return Artifact.open(path)
+
+    def publish(self, name: str, version: str, write: Callable[[Path], None]) -> Path:
+        """Make a version appear whole: ``write`` fills a directory aside, one rename shows it."""
+        with self._locked(name) as home:
+            for leftover in home.glob(f"{STAGING}*"):  # of a run that was killed: it had this lock
+                shutil.rmtree(leftover)
+            staging, final = home / f"{STAGING}{checked(version)}", home / version
+            if final.exists():
+                raise StoreError(
+                    f"{final}: this version is there already; a version is never replaced"
+                )
+            staging.mkdir()
+            write(staging)
+            for path in (*staging.iterdir(), staging):
+                sync(path)
+            staging.rename(final)
+            sync(home)
+        return final
+
+    def promote(self, name: str, version: str) -> None:
+        """Make a version the current one, once its files are found whole."""
+        self.artifact(name, version).verify_files()
+        with self._locked(name) as home:
+            pointer = self._current_or_none(name)
+            if pointer is None:
+                _point(home, Pointer(version=version))
+            elif pointer.version != version:
+                history = (*pointer.history, pointer.version)
+                _point(home, Pointer(version=version, history=history))
+
+    def rollback(self, name: str) -> str:
+        """Go back to the version that was current before; returns it."""
+        with self._locked(name) as home:
+            pointer = self.current(name)
+            if pointer is None:
+                raise StoreError(self._no_model(name))
+            if not pointer.history:
+                raise StoreError(
+                    f"{self.root}: model {name!r} has no earlier version to roll back to; "
+                    "choose one with `trivet models promote`"
+                )
+            *history, version = pointer.history
+            self.artifact(name, version).verify_files()
+            _point(home, Pointer(version=version, history=tuple(history)))
+        return version
+
+    def _current_or_none(self, name: str) -> Pointer | None:
+        try:
+            return self.current(name)
+        except StoreError:  # a pointer that can't be read is replaced
+            return None
+
+    @contextmanager
+    def _locked(self, name: str) -> Iterator[Path]:
+        home = self.root / checked(name)
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+            lock = (home / LOCK).open("w")
+        except OSError as error:
+            raise StoreError(
+                f"{home}: can't be written to ({error.strerror}); give the user who runs this the "
+                "right to, or choose another --models-dir"
+            ) from error
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield home
+
+    def _no_model(self, name: str) -> str:
+        known = self.names()
+        if not known:
+            return f"{self.root}: {EMPTY}"
+        hint = did_you_mean(name, known) or f"; it has {', '.join(known)}"
+        return f"{self.root}: no model {name!r} in this store{hint}"
+
+
+def describe(store: ModelStore) -> list[str]:
+    """A line a version, * before the current ones: name, version, time, task and first metric."""
+    lines = []
+    for name in store.names():
+        pointer = store.current(name)
+        for version in store.versions(name):
+            mark = "*" if pointer and pointer.version == version else " "
+            lines.append(f"{mark} {name} {version:<16} {_facts(store, name, version)}")
+    return lines or [f"{store.root}: {EMPTY}"]
+
+
+def checked(name: str) -> str:
+    """A model's or version's name, if it is one that may become a directory."""
+    if not NAME.fullmatch(name):
+        raise StoreError(
+            f"{name!r} can't name a model or version: use letters, digits, '.', '_' and '-', "
+            "starting with a letter or digit"
+        )
+    return name
+
+
+def sync(path: Path) -> None:
+    """Put a file's content, or a directory's entries, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _facts(store: ModelStore, name: str, version: str) -> str:
+    try:
+        manifest = store.artifact(name, version).manifest
+    except ArtifactError as error:
+        return f"damaged: {error}"
+    target = manifest.contract.target
+    metric, value = next(iter(manifest.metrics.items()))
+    return f"{manifest.created:%Y-%m-%d %H:%M}Z  {target.task} of {target.name}, {metric} {value}"
+
+
+def _point(home: Path, pointer: Pointer) -> None:
+    aside = home / f".{CURRENT}"
+    aside.write_text(pointer.model_dump_json() + "\n", encoding="utf-8")
+    sync(aside)
+    aside.replace(home / CURRENT)
+    sync(home)

@@ -1,0 +1,220 @@
+"""Tables on disk, and their way into rows of floats: CSV or Parquet, by the file's ending.
+
+A CSV is read as text and typed by the contract, never by a guess a column: ``"001"`` stays text
+where the model was trained on text.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from trivet.contract import Column, Contract, Kind
+from trivet.encode import (
+    EXPECTED,
+    FALSE_WORDS,
+    MISSING_WORDS,
+    TRUE_WORDS,
+    UNSEEN,
+    Unfit,
+    column_encoder,
+    parse_cell,
+)
+from trivet.errors import TableError, did_you_mean
+
+Rows = NDArray[np.float64]
+T = TypeVar("T")
+
+
+def read_table(path: Path) -> pa.Table:
+    """Read a CSV (all columns as text, an empty cell as null) or a Parquet file."""
+    reader = _by_ending(path, {".csv": _read_csv, ".parquet": _read_parquet})
+    try:
+        table = reader(path)
+    except FileNotFoundError:
+        raise TableError(f"{path}: no such file; check the path, or mount its folder") from None
+    except (OSError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split())
+        raise TableError(f"{path}: can't be read as {path.suffix[1:]}: {reason}") from error
+    repeated = [name for name, count in Counter(table.column_names).items() if count > 1]
+    if repeated:
+        raise TableError(f"{path}: column {repeated[0]!r} stands twice; rename one of the two")
+    return table
+
+
+def write_table(table: pa.Table, path: Path, ending: str) -> None:
+    """Write a table as ``ending`` says, whatever the path is called."""
+    if ending == ".parquet":
+        pa.parquet.write_table(table, path)
+        return
+    try:
+        pa.csv.write_csv(
+            table, path, pa.csv.WriteOptions(quoting_style="none", quoting_header="none")
+        )
+    except pa.ArrowInvalid:  # a text holds a comma, a quote or a newline: then all texts are quoted
+        pa.csv.write_csv(table, path, pa.csv.WriteOptions(quoting_style="needed"))
+
+
+def check_ending(path: Path) -> str:
+    """The ending of a path that can be written; raises `TableError` for any other."""
+    return _by_ending(path, {".csv": ".csv", ".parquet": ".parquet"})
+
+
+def require_columns(table: pa.Table, names: tuple[str, ...], source: Path) -> None:
+    """Raise `TableError` for the first name that is no column of the table."""
+    for name in names:
+        if name not in table.column_names:
+            header = f"; its header is {', '.join(table.column_names)}"
+            hint = did_you_mean(name, table.column_names) or header
+            raise TableError(f"{source}: no column {name!r}{hint}")
+
+
+def encode_table(table: pa.Table, contract: Contract, source: Path) -> Rows:
+    """Rows of floats, (table rows x features), as `trivet.encode` defines them.
+
+    Raises `TableError`, which names row (the first is 1), column and value, for a value that breaks
+    the contract.
+    """
+    require_columns(table, contract.feature_names, source)
+    rows = np.empty((table.num_rows, len(contract.columns)))
+    for position, column in enumerate(contract.columns):
+        rows[:, position] = encode_column(table.column(column.name), column, source)
+    return rows
+
+
+def encode_column(values: pa.ChunkedArray, column: Column, source: Path) -> Rows:
+    """One column as floats, (table rows,): whole at once where it can be, else cell by cell.
+
+    Raises `TableError` as `encode_table` does.
+    """
+    try:
+        numbers = _FAST[column.kind](values, column)
+    except (pa.ArrowException, ValueError):
+        return _encode_cells(values, column, source)
+    bad = np.isinf(numbers) | (np.isnan(numbers) & (not column.nullable))
+    return _encode_cells(values, column, source) if bad.any() else numbers
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds text."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def texts(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The column as text: what a category of it is called."""
+    return values if is_text(values.type) else values.cast(pa.string())
+
+
+def _by_ending(path: Path, choices: dict[str, T]) -> T:
+    try:
+        return choices[path.suffix.lower()]
+    except KeyError:
+        endings = " or ".join(choices)
+        raise TableError(f"{path}: the file's name must end in {endings}") from None
+
+
+def _read_csv(path: Path) -> pa.Table:
+    newlines = pa.csv.ParseOptions(newlines_in_values=True)
+    with pa.csv.open_csv(path, parse_options=newlines) as reader:
+        header = reader.schema.names
+    as_text = pa.csv.ConvertOptions(
+        column_types=dict.fromkeys(header, pa.string()), null_values=[""], strings_can_be_null=True
+    )
+    return pa.csv.read_csv(path, convert_options=as_text, parse_options=newlines)
+
+
+def _read_parquet(path: Path) -> pa.Table:
+    table = pa.parquet.read_table(path)
+    for position, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):  # a pandas categorical: its values are what it says
+            values = table.column(position).cast(field.type.value_type)
+            table = table.set_column(position, field.name, values)
+    return table
+
+
+def _fast_number(values: pa.ChunkedArray, column: Column) -> Rows:
+    if is_text(values.type):
+        values = _without_missing_words(values)
+    numbers: Rows = values.cast(pa.float64()).to_numpy()
+    if column.kind == "integer" and (numbers != np.floor(numbers))[~np.isnan(numbers)].any():
+        raise ValueError
+    return numbers
+
+
+def _fast_boolean(values: pa.ChunkedArray, column: Column) -> Rows:
+    if is_text(values.type):
+        words = pc.utf8_lower(_without_missing_words(values))
+        true = pc.is_in(words, pa.array(sorted(TRUE_WORDS)))
+        known = pc.is_in(words, pa.array([*sorted(TRUE_WORDS | FALSE_WORDS), None]))
+        if not pc.all(known, min_count=0).as_py():
+            raise ValueError
+        values = pc.if_else(pc.is_valid(words), true, None)
+    elif not pa.types.is_boolean(values.type):
+        raise ValueError
+    numbers: Rows = values.cast(pa.bool_()).cast(pa.float64()).to_numpy()
+    return numbers
+
+
+def _fast_category(values: pa.ChunkedArray, column: Column) -> Rows:
+    words = texts(values)
+    positions = pc.index_in(words, pa.array(column.categories, pa.string()))
+    numbers: Rows = pc.fill_null(positions, int(UNSEEN)).cast(pa.float64()).to_numpy().copy()
+    missing = pc.or_kleene(pc.is_null(words), pc.equal(words, ""))
+    numbers[pc.fill_null(missing, True).to_numpy()] = np.nan
+    return numbers
+
+
+def _fast_timestamp(values: pa.ChunkedArray, column: Column) -> Rows:
+    if is_text(values.type):  # Arrow's reading of offsets differs from ISO 8601's: go cell by cell
+        raise ValueError
+    microseconds = values.cast(pa.timestamp("us", getattr(values.type, "tz", None)), safe=False)
+    moments: Rows = microseconds.cast(pa.int64()).cast(pa.float64(), safe=False).to_numpy()
+    return moments / 1e6
+
+
+_FAST: dict[Kind, Callable[[pa.ChunkedArray, Column], Rows]] = {
+    "number": _fast_number,
+    "integer": _fast_number,
+    "boolean": _fast_boolean,
+    "category": _fast_category,
+    "timestamp": _fast_timestamp,
+}
+
+
+def _without_missing_words(words: pa.ChunkedArray) -> pa.ChunkedArray:
+    trimmed = pc.utf8_trim_whitespace(words)
+    missing = pc.is_in(pc.utf8_lower(trimmed), pa.array(sorted(MISSING_WORDS)))
+    return pc.if_else(missing, None, trimmed)
+
+
+def _encode_cells(values: pa.ChunkedArray, column: Column, source: Path) -> Rows:
+    encode = column_encoder(column)
+    numbers = np.empty(len(values))
+    for position, value in enumerate(values.to_pylist()):
+        try:
+            numbers[position] = encode(_plain(value, column.kind))
+        except Unfit as unfit:
+            shown = "an empty cell" if unfit.args == ("missing",) else repr(value)
+            raise TableError(
+                f"{source}: row {position + 1}, column {column.name!r}: {shown} is not "
+                f"{EXPECTED[column.kind]}; correct the cell or leave the row out"
+            ) from None
+    return numbers
+
+
+def _plain(value: Any, kind: Kind) -> object:
+    """A cell's value as JSON would hold it."""
+    if isinstance(value, str):
+        return parse_cell(kind, value)
+    if kind == "timestamp" and hasattr(value, "isoformat"):
+        return value.isoformat()
+    return value

@@ -1,0 +1,1 @@
+"""The train leg: reads a table, publishes a model."""

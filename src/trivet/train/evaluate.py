@@ -1,0 +1,121 @@
+"""How well a model does on rows that it was not fitted on, with a baseline beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn import metrics
+from sklearn.model_selection import train_test_split
+
+from trivet.contract import Target
+from trivet.errors import TrainingError
+from trivet.tables import Rows
+
+Mask = NDArray[np.bool_]
+Scores = dict[str, float | None]
+
+NEED_TWO_TRUTHS = frozenset({"roc_auc", "average_precision", "r2"})
+
+
+def hold_out(moments: Rows | None, target: Target, values: Rows, share: float, seed: int) -> Mask:
+    """Which rows to hold out of the fit, (rows,): the last share in time, or a random share.
+
+    ``moments`` (rows,) orders the rows in time; where it is None the share is drawn at random, a
+    classifier's labels in proportion. Rows of one moment stay on one side. Raises `TrainingError`.
+    """
+    rows = len(values)
+    if rows < 10:
+        raise TrainingError(
+            f"{rows} rows with a target are too few to fit and to hold out; give 10"
+        )
+    if moments is not None:
+        held_out: Mask = moments > np.quantile(moments, 1 - share)
+        if not held_out.any() or held_out.all():
+            raise TrainingError(
+                "the time column has too few different moments to hold out the last"
+            )
+    else:
+        held_out = np.zeros(rows, dtype=bool)
+        labels = values if target.task == "classification" else None
+        try:
+            _, drawn = train_test_split(
+                np.arange(rows), test_size=share, random_state=seed, stratify=labels
+            )
+        except ValueError as error:
+            raise TrainingError(f"{share:.0%} of {rows} rows can't be held out: {error}") from None
+        held_out[drawn] = True
+    if target.task == "classification":
+        _require_all_labels(target, values, held_out)
+    return held_out
+
+
+def score(target: Target, truth: Rows, answers: Rows) -> Scores:
+    """Metrics by name; a metric that these rows don't define is None.
+
+    ``truth`` (n,) holds positions in the target's labels, or numbers; ``answers`` probabilities
+    (n x labels), or numbers (n,). Two labels: the second is the positive one. More: averages over
+    labels, each against the rest. The Brier score is the mean squared error of the probabilities,
+    summed over labels for more than two.
+    """
+    if target.task == "regression":
+        scorers = _regression_scorers(truth, answers)
+    elif len(target.labels) == 2:
+        scorers = _binary_scorers(truth, answers[:, 1])
+    else:
+        scorers = _multiclass_scorers(truth, answers)
+    if target.task == "classification":
+        scorers["accuracy"] = lambda: float((answers.argmax(axis=1) == truth).mean())
+    # Ranking and explained variance need two different truths.
+    undefined = NEED_TWO_TRUTHS if len(np.unique(truth)) < 2 else frozenset()
+    return {
+        name: None if name in undefined else round(float(scorer()), 6)
+        for name, scorer in scorers.items()
+    }
+
+
+Scorers = dict[str, Callable[[], float]]
+
+
+def _binary_scorers(truth: Rows, positive: Rows) -> Scorers:
+    return {
+        "roc_auc": lambda: metrics.roc_auc_score(truth, positive),
+        "average_precision": lambda: metrics.average_precision_score(truth, positive),
+        "log_loss": lambda: metrics.log_loss(truth, positive, labels=[0, 1]),
+        "brier_score": lambda: metrics.brier_score_loss(truth, positive, labels=[0, 1]),
+    }
+
+
+def _multiclass_scorers(truth: Rows, probabilities: Rows) -> Scorers:
+    labels = np.arange(probabilities.shape[1])
+    one_hot = (truth[:, None] == labels).astype(int)
+    held = np.flatnonzero(one_hot.any(axis=0) & ~one_hot.all(axis=0))
+
+    def average(metric: Callable[[Rows, Rows], float]) -> float:
+        return float(np.mean([metric(one_hot[:, at], probabilities[:, at]) for at in held]))
+
+    return {
+        "roc_auc": lambda: average(metrics.roc_auc_score),
+        "average_precision": lambda: average(metrics.average_precision_score),
+        "log_loss": lambda: metrics.log_loss(truth, probabilities, labels=labels),
+        "brier_score": lambda: float(((probabilities - one_hot) ** 2).sum(axis=1).mean()),
+    }
+
+
+def _regression_scorers(truth: Rows, answers: Rows) -> Scorers:
+    return {
+        "r2": lambda: metrics.r2_score(truth, answers),
+        "mean_absolute_error": lambda: metrics.mean_absolute_error(truth, answers),
+        "root_mean_squared_error": lambda: metrics.root_mean_squared_error(truth, answers),
+    }
+
+
+def _require_all_labels(target: Target, values: Rows, held_out: Mask) -> None:
+    fitted = set(np.unique(values[~held_out]).astype(int))
+    absent = [label for at, label in enumerate(target.labels) if at not in fitted]
+    if absent:
+        raise TrainingError(
+            f"target {target.name!r}: {absent[0]!r} occurs in held-out rows alone, so no model can "
+            "learn it; give more rows, or leave out the time column to draw the split at random"
+        )

@@ -1,0 +1,124 @@
+"""From a table to a fitted model with its metrics and golden rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.pipeline import Pipeline
+
+from trivet.artifact import GoldenRows
+from trivet.contract import Column, Contract, Record, Target
+from trivet.encode import UNSEEN_LABEL, to_record
+from trivet.errors import SettingsError, TrainingError
+from trivet.pipeline import build_pipeline
+from trivet.predictor import Predictor, to_frame
+from trivet.tables import Rows, encode_column, require_columns
+from trivet.train.evaluate import Mask, Scores, hold_out, score
+from trivet.train.infer import infer_contract, infer_kind, infer_target
+from trivet.train.settings import TrainSettings
+
+GOLDEN_ROWS = 20
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """What a training run made, before it is published."""
+
+    pipeline: Pipeline
+    contract: Contract
+    metrics: Scores
+    baseline: Scores
+    golden: GoldenRows
+    rows_train: int
+    rows_held_out: int
+    rows_without_target: int
+
+
+def fit(table: pa.Table, settings: TrainSettings) -> FittedModel:
+    """Fit on the training rows, measure on the held-out ones.
+
+    The model that is measured is the model that is returned: it is not fitted again on all rows.
+    Raises `TrainingError`, `TableError` or `SettingsError`.
+    """
+    target, values = infer_target(table, settings)
+    known = ~np.isnan(values)
+    table, values = table.filter(pa.array(known)), values[known]
+    moments = _moments(table, settings)
+    held_out = hold_out(moments, target, values, settings.held_out, settings.seed)
+    contract, rows = infer_contract(table, target, ~held_out, settings)
+    pipeline = _fitted(contract, rows[~held_out], values[~held_out], settings)
+    predictor = Predictor(contract, pipeline)
+    return FittedModel(
+        pipeline=pipeline,
+        contract=contract,
+        metrics=score(target, values[held_out], _answers(predictor, rows[held_out])),
+        baseline=_baseline(target, values, held_out),
+        golden=predictor.golden(_golden_records(contract, rows[held_out])),
+        rows_train=int((~held_out).sum()),
+        rows_held_out=int(held_out.sum()),
+        rows_without_target=int((~known).sum()),
+    )
+
+
+def _moments(table: pa.Table, settings: TrainSettings) -> Rows | None:
+    name = settings.time_column
+    if name is None:
+        return None
+    require_columns(table, (name,), settings.data)
+    values = table.column(name)
+    kind = infer_kind(name, values, settings)
+    if kind not in ("timestamp", "integer", "number"):
+        raise TrainingError(
+            f"time column {name!r} is {kind or values.type}; it must hold timestamps"
+        )
+    column = Column(name=name, kind=kind, nullable=False, missing=0)
+    return encode_column(values, column, settings.data)
+
+
+def _fitted(contract: Contract, rows: Rows, values: Rows, settings: TrainSettings) -> Pipeline:
+    pipeline = build_pipeline(contract, settings.estimator, settings.params, settings.seed)
+    truth: Any = values
+    if contract.target.task == "classification":
+        if not hasattr(pipeline, "predict_proba"):
+            raise SettingsError(
+                "the pipeline's estimator has no predict_proba; wrap it in CalibratedClassifierCV"
+            )
+        truth = np.array(contract.target.labels)[values.astype(int)]
+    try:
+        return pipeline.fit(to_frame(rows, contract), truth)
+    except (ValueError, TypeError) as error:
+        raise TrainingError(f"scikit-learn could not fit this model: {error}") from error
+
+
+def _answers(predictor: Predictor, rows: Rows) -> Rows:
+    predictions = predictor.predict(rows)
+    if predictions.probabilities is None:
+        return np.array(predictions.values, dtype=np.float64)
+    return predictions.probabilities
+
+
+def _baseline(target: Target, values: Rows, held_out: Mask) -> Scores:
+    """Metrics of always answering the training rows' mean, or their labels' shares."""
+    fitted, asked = np.zeros((int((~held_out).sum()), 1)), np.zeros((int(held_out.sum()), 1))
+    if target.task == "regression":
+        answers = DummyRegressor().fit(fitted, values[~held_out]).predict(asked)
+    else:
+        dummy = DummyClassifier(strategy="prior").fit(fitted, values[~held_out])
+        answers = dummy.predict_proba(asked)
+    return score(target, values[held_out], answers)
+
+
+def _golden_records(contract: Contract, rows: Rows) -> list[Record]:
+    """Held-out records over their span, one with all missing that may be, one with all unseen."""
+    span = np.linspace(0, len(rows) - 1, min(GOLDEN_ROWS, len(rows))).astype(int)
+    missing = {column.name: None for column in contract.columns if column.nullable}
+    unseen = dict.fromkeys(contract.of_kind("category"), UNSEEN_LABEL)
+    return [
+        *(to_record(row, contract) for row in rows[span]),
+        {**contract.example, **missing},
+        {**contract.example, **unseen},
+    ]

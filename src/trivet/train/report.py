@@ -1,0 +1,95 @@
+"""What a person reads of a training run: the same text on the terminal and in ``report.md``."""
+
+from __future__ import annotations
+
+from trivet.artifact import Manifest
+from trivet.contract import Column
+from trivet.train.settings import TrainResult
+
+
+def render(manifest: Manifest) -> str:
+    """The report of a model, in Markdown."""
+    contract, data = manifest.contract, manifest.data
+    lines = [
+        f"# {manifest.name} {manifest.version}",
+        "",
+        f"{contract.target.task.capitalize()} of `{contract.target.name}` by "
+        f"`{manifest.settings['estimator']}`, trained {manifest.created:%Y-%m-%d %H:%M} UTC "
+        f"on {data.file} (SHA-256 {data.sha256[:12]}).",
+        "",
+        f"{_rows(manifest)}.",
+        "",
+        metrics_table(manifest),
+        "",
+        "## Features",
+        "",
+        "| feature | kind | missing | range or categories |",
+        "|---|---|---:|---|",
+        *(
+            f"| {column.name} | {column.kind} | {column.missing:.1%} | {_span(column)} |"
+            for column in contract.columns
+        ),
+        "",
+        "## Left out",
+        "",
+        *(f"- {name}: identifier, carried through" for name in contract.identifiers),
+        *(f"- {column.name}: {column.reason}" for column in contract.left_out),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def summary(result: TrainResult) -> str:
+    """What a run prints: what it made, or why it made nothing, and which version is current."""
+    manifest = result.manifest
+    if result.trained:
+        lines = [
+            *(f"left out {column.name}: {column.reason}" for column in manifest.contract.left_out),
+            _rows(manifest),
+            "",
+            metrics_table(manifest),
+            "",
+            f"published {manifest.name} {manifest.version}",
+        ]
+    else:
+        inputs = "same data, settings, code and libraries"
+        lines = [f"up to date: {manifest.name} {manifest.version} ({inputs})"]
+    if result.current != manifest.version:
+        promote = f"trivet models promote --model {manifest.name} {manifest.version}"
+        lines.append(f"current is {result.current}; to use this version: {promote}")
+    return "\n".join(lines)
+
+
+def metrics_table(manifest: Manifest) -> str:
+    """The metrics on the held-out rows, with the baseline beside them, as a Markdown table."""
+    rows = [
+        f"| {name:<23} | {_number(value):>9} | {_number(manifest.baseline[name]):>9} |"
+        for name, value in manifest.metrics.items()
+    ]
+    head = [
+        "| held-out metric         |     model |  baseline |",
+        f"|{'-' * 25}|{'-' * 10}:|{'-' * 10}:|",
+    ]
+    return "\n".join([*head, *rows])
+
+
+def _rows(manifest: Manifest) -> str:
+    data, time_column = manifest.data, manifest.settings["time_column"]
+    split = f"the last by {time_column}" if time_column else "drawn at random"
+    return (
+        f"{data.rows:,} rows: {data.rows_train:,} to fit, {data.rows_held_out:,} held out "
+        f"({split}), {data.rows_without_target:,} dropped for want of a target"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
+
+
+def _span(column: Column) -> str:
+    if column.kind == "boolean":
+        return "true, false"
+    if column.kind != "category":
+        return f"{column.minimum} to {column.maximum}"
+    shown = ", ".join(column.categories[:8])
+    more = len(column.categories) - 8
+    return f"{shown} and {more} more" if more > 0 else shown

@@ -1,0 +1,115 @@
+"""Train a model and publish it, unless the store has one from the same inputs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+import trivet
+from trivet import artifact
+from trivet.artifact import DataFacts, Manifest, library_versions
+from trivet.errors import TableError
+from trivet.store import ModelStore, checked
+from trivet.train.settings import TrainResult, TrainSettings
+
+#: How many hex digits of the inputs' digest name a version.
+VERSION_DIGITS = 12
+
+
+def train(settings: TrainSettings) -> TrainResult:
+    """Train on a table and publish the model as the current version.
+
+    Where the store has a version from the same data, settings, code and libraries, nothing is
+    trained (and scikit-learn is not even imported). Raises `TrivetError`.
+    """
+    store = ModelStore(settings.models_dir)
+    checked(settings.model)
+    data_digest = _file_digest(settings.data)
+    inputs = _inputs_digest(settings, data_digest)
+    version = inputs[:VERSION_DIGITS]
+    present = [known for known in store.versions(settings.model) if known.startswith(version)]
+    if present and not settings.force:
+        pointer = store.current(settings.model)
+        latest = pointer.version if pointer and pointer.version in present else present[-1]
+        if pointer is None and settings.promote:
+            store.promote(settings.model, latest)
+        return _result(store, settings, latest, trained=False)
+    if present:  # a version is never replaced: the same inputs again make its next revision
+        version = f"{version}-r{len(present) + 1}"
+
+    # Imported here so that finding a model up to date costs nothing.
+    from trivet.tables import read_table
+    from trivet.train.fit import fit
+    from trivet.train.report import render
+
+    table = read_table(settings.data)
+    model = fit(table, settings)
+    manifest = Manifest(
+        name=settings.model,
+        version=version,
+        created=datetime.now(UTC).replace(microsecond=0),
+        inputs=inputs,
+        contract=model.contract,
+        metrics=model.metrics,
+        baseline=model.baseline,
+        settings=settings.shaping(),
+        data=DataFacts(
+            file=settings.data.name,
+            sha256=data_digest,
+            rows=table.num_rows,
+            rows_train=model.rows_train,
+            rows_held_out=model.rows_held_out,
+            rows_without_target=model.rows_without_target,
+        ),
+        libraries=library_versions(),
+        files={},
+    )
+    report = render(manifest)
+    store.publish(
+        settings.model,
+        version,
+        lambda directory: artifact.write(directory, manifest, model.pipeline, model.golden, report),
+    )
+    if settings.promote:
+        store.promote(settings.model, version)
+    return _result(store, settings, version, trained=True)
+
+
+def _result(store: ModelStore, settings: TrainSettings, version: str, trained: bool) -> TrainResult:
+    pointer = store.current(settings.model)
+    manifest = store.artifact(settings.model, version).manifest
+    return TrainResult(manifest, trained, pointer.version if pointer else None)
+
+
+def _inputs_digest(settings: TrainSettings, data_digest: str) -> str:
+    inputs = {
+        "data": data_digest,
+        "settings": settings.shaping(),
+        "code": _code_digest(),
+        "libraries": {**library_versions(), "pyarrow": installed_version("pyarrow")},
+    }
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
+def _code_digest() -> str:
+    """Digest of the code that shapes a model: the package, less the legs that only use one."""
+    package = Path(trivet.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        place = path.relative_to(package)
+        if place.parts[0] not in ("batch", "online", "cli.py", "__main__.py"):
+            digest.update(place.as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise TableError(
+            f"{path}: can't be read ({error.strerror}); check the path, or mount its folder"
+        ) from error
