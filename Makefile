@@ -26,7 +26,8 @@ demo: setup ## train, predict in a batch, serve, ask, stop
 	trap 'kill $$server && wait $$server' EXIT; \
 	curl -sf --retry 30 --retry-delay 1 --retry-connrefused -o /dev/null $(URL)/health/ready; \
 	kill -0 $$server; \
-	set -x; curl -sS $(URL)/predict -H 'Content-Type: application/json' -d @data/flight.json
+	set -x; curl -sS $(URL)/predict -H 'Content-Type: application/json' -d @data/flight.json; \
+	{ set +x; } 2>/dev/null; echo
 
 train: setup ## publish a model of the flights to models/
 	$(BIN)/trivet train

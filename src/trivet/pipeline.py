@@ -75,7 +75,7 @@ def timestamp_parts(frame: pd.DataFrame) -> NDArray[np.float64]:
         moment = frame[name].dt
         hour = moment.hour + moment.minute / 60
         days = (frame[name] - pd.Timestamp(0)) / pd.Timedelta(days=1)
-        parts += [days, moment.month, moment.dayofweek, hour]
+        parts += [days, moment.month, moment.day_of_week, hour]
     return np.column_stack([np.asarray(part, dtype=np.float64) for part in parts])
 
 

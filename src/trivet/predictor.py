@@ -69,7 +69,8 @@ class Predictor:
     def predict_records(self, records: Iterable[object]) -> Predictions:
         """Predictions for records as JSON has them; raises `RecordsRejected` with every fault."""
         rows = self._encoder.encode(records)
-        return self.predict(np.array(rows, dtype=np.float64).reshape(len(rows), -1))
+        shape = (len(rows), len(self.contract.columns))
+        return self.predict(np.array(rows, dtype=np.float64).reshape(shape))
 
     def replay(self, golden: GoldenRows) -> None:
         """Raise `ArtifactError` unless the golden rows give the golden answers."""

@@ -43,22 +43,18 @@ def batch_predict(settings: BatchSettings) -> BatchResult:
     """
     ending = check_ending(settings.output)
     artifact = ModelStore(settings.models_dir).artifact(settings.model, settings.model_version)
-    table = read_table(settings.input)
     contract, version = artifact.manifest.contract, artifact.manifest.version
+    predictor = Predictor.load(artifact)
+    table = read_table(settings.input)
     rows = encode_table(table, contract, settings.input)
-    carried = table.drop_columns(
-        [name for name in contract.feature_names if name in table.column_names]
-    )
-    predictions = Predictor.load(artifact).predict(rows)
-    added = _prediction_columns(contract, predictions, version)
-    taken = sorted(set(carried.column_names) & set(added))
-    if taken:
+    features = set(contract.feature_names)
+    carried = {name: table.column(name) for name in table.column_names if name not in features}
+    added = _prediction_columns(contract, predictor.predict(rows), version)
+    if taken := sorted(carried.keys() & added.keys()):
         raise TableError(
             f"{settings.input}: column {taken[0]!r} would stand twice in the output; rename it"
         )
-    for name, values in added.items():
-        carried = carried.append_column(name, values)
-    _write_aside(carried, settings.output, ending)
+    _write_aside(pa.table(carried | added), settings.output, ending)
     return BatchResult(table.num_rows, artifact.manifest.name, version)
 
 

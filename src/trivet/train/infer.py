@@ -25,6 +25,8 @@ MOST_LABELS = 20
 NAMES_ROWS = 0.5
 WORDS_OF_FREE_TEXT = 4
 
+EMPTY = "empty: no training row has a value"
+
 IDENTIFIER_NAME = re.compile(r"(^|[_\W])(id|uuid|guid|key)$", re.IGNORECASE)
 
 
@@ -132,6 +134,8 @@ def _infer_column(
         return "orders the split in time"
     if name in settings.exclude:
         return "excluded by the settings"
+    if values.null_count == len(values):
+        return EMPTY
     kind = settings.kinds.get(name) or infer_kind(name, values, settings)
     if kind is None:
         return f"values of type {values.type} can't be a feature"
@@ -141,7 +145,7 @@ def _infer_column(
     seen = numbers[training]
     present = seen[~np.isnan(seen)]
     if not len(present):
-        return "empty: no training row has a value"
+        return EMPTY
     if name not in settings.kinds and (reason := _unusable(name, kind, known, present, len(seen))):
         return reason
     ordered = kind in ("number", "integer", "timestamp")

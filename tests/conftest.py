@@ -1,0 +1,164 @@
+"""Real tables, real models, real servers: trained once a session, shared by the tests."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from trivet.artifact import Artifact
+from trivet.online.app import create_app
+from trivet.online.live_model import ServeSettings
+from trivet.predictor import Predictor
+from trivet.store import ModelStore
+from trivet.train.run import train
+from trivet.train.settings import TrainSettings
+
+ROOT = Path(__file__).parent.parent
+TRIVET = Path(sys.executable).with_name("trivet")
+FLIGHTS = TrainSettings(
+    data=ROOT / "data/flights_train.csv",
+    target="late",
+    identifiers=("flight_id",),
+    time_column="time_hour",
+    model="flights",
+)
+NOVEMBER = ROOT / "data/flights_november.csv"
+
+
+@pytest.fixture(scope="session")
+def flights(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """The flights model, in a store of its own."""
+    models_dir = tmp_path_factory.mktemp("flights") / "models"
+    train(replace(FLIGHTS, models_dir=models_dir))
+    return ModelStore(models_dir).artifact("flights")
+
+
+@pytest.fixture(scope="session")
+def flights_store(flights: Artifact) -> Path:
+    return flights.path.parent.parent
+
+
+@pytest.fixture(scope="session")
+def predictor(flights: Artifact) -> Predictor:
+    return Predictor.load(flights)
+
+
+@pytest.fixture(scope="session")
+def client(flights_store: Path) -> Iterator[TestClient]:
+    """A client of the flights service, once it is ready."""
+    with ready_client(ServeSettings("flights", models_dir=flights_store)) as client:
+        yield client
+
+
+@contextmanager
+def ready_client(settings: ServeSettings) -> Iterator[TestClient]:
+    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+        wait_until(lambda: client.get("/health/ready").status_code == 200)
+        yield client
+
+
+@dataclass
+class Server:
+    """A service in a process of its own."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        return self.ask(urllib.request.Request(self.url + path))
+
+    def post(self, path: str, body: object) -> tuple[int, Any]:
+        request = urllib.request.Request(
+            self.url + path,
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        status, content = self.ask(request)
+        return status, json.loads(content)
+
+    def ask(self, request: urllib.request.Request) -> tuple[int, bytes]:
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return response.status, response.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+        except OSError:
+            return 0, b""
+
+
+@contextmanager
+def serving(*options: str, cwd: Path) -> Iterator[Server]:
+    """`trivet serve` on a free port; ended by SIGTERM, by force only where that fails."""
+    port = free_port()
+    process = subprocess.Popen(
+        [TRIVET, "serve", "--port", str(port), *options], cwd=cwd, stderr=subprocess.PIPE
+    )
+    server = Server(f"http://127.0.0.1:{port}", process)
+    try:
+        wait_until(lambda: process.poll() is not None or server.get("/health/ready")[0] == 200)
+        assert process.poll() is None, process.stderr and process.stderr.read().decode()
+        yield server
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stderr:
+            process.stderr.close()
+
+
+def run_trivet(
+    *options: str | Path, cwd: Path, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user does, and keep what it prints."""
+    return subprocess.run(
+        [TRIVET, *options],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"nothing came of it in {seconds} s"
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+    return path
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,22 @@
+"""The sample data is what its README says."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+import pytest
+
+from tests.conftest import ROOT
+
+README = (ROOT / "data/README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"), [("flights_train.csv", 30_000), ("flights_november.csv", 5_000)]
+)
+def test_a_data_file_is_the_one_that_is_described(name: str, rows: int) -> None:
+    content = (ROOT / "data" / name).read_bytes()
+    assert content.count(b"\n") == rows + 1
+    row = next(line for line in README.splitlines() if f"`{name}`" in line and "|" in line)
+    assert sha256(content).hexdigest() in row
+    assert f"{rows:,}" in row

@@ -1,0 +1,142 @@
+"""What the README says is run, and what it shows is compared."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.conftest import ROOT, TRIVET, free_port, serving
+from tests.test_cli import commands
+from trivet.cli import main
+
+README = (ROOT / "README.md").read_text()
+REFERENCE = (ROOT / "docs/reference.md").read_text()
+URL = "http://127.0.0.1:8000"
+VARYING = [
+    (re.compile(r"\b[0-9a-f]{12}\b"), "VERSION"),
+    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\dZ"), "TIME"),
+    (re.compile(r"(0\.\d{6})\d+"), r"\1"),  # libraries may differ in the last digits
+]
+
+
+def console_blocks() -> Iterator[list[tuple[str, list[str]]]]:
+    """Commands with the lines that they are said to print, a list a block."""
+    for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL):
+        shown: list[tuple[str, list[str]]] = []
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                shown.append((line[2:], []))
+            else:
+                shown[-1][1].append(line)
+        yield shown
+
+
+COMMANDS = [command for block in console_blocks() for command in block]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's own files in a new folder, beside the environment that runs this test."""
+    folder = tmp_path_factory.mktemp("readme") / "trivet"
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, names.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    (folder / ".venv").symlink_to(sys.prefix)
+    return folder
+
+
+def test_the_readme_does_what_it_shows(checkout: Path) -> None:
+    assert len(COMMANDS) >= 8
+    for command, shown in COMMANDS:
+        if command.startswith("curl"):
+            with serving(cwd=checkout) as server:
+                printed = output_of(command.replace(URL, server.url), checkout)
+        elif command == "make demo":
+            port = free_port()
+            demo = f"make -o .venv/.installed demo PORT={port}"
+            printed = output_of(demo, checkout).replace(f"127.0.0.1:{port}", "127.0.0.1:8000")
+        else:
+            printed = output_of(command, checkout)
+        assert_shown(shown, printed.splitlines(), command)
+
+
+def output_of(command: str, cwd: Path) -> str:
+    path = f"{TRIVET.parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path}
+    environment.pop("MAKEFLAGS", None)
+    done = subprocess.run(
+        shlex.split(command),
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}: {done.stdout}"
+    return done.stdout
+
+
+def assert_shown(shown: list[str], printed: list[str], command: str) -> None:
+    """The shown lines are the printed ones, in order; a line ``...`` stands for any number."""
+    pattern = "".join(
+        r"(?:.*\n)*?" if line == "..." else re.escape(without_varying(line)) + r"\n"
+        for line in shown
+    )
+    text = "".join(without_varying(line) + "\n" for line in printed)
+    assert re.fullmatch(pattern, text), f"{command} printed:\n{text}\nnot:\n{pattern}"
+
+
+def without_varying(line: str) -> str:
+    for pattern, word in VARYING:
+        line = pattern.sub(word, line)
+    return line.rstrip()
+
+
+def test_the_routes_are_those_of_the_service(client: TestClient) -> None:
+    documented = set(re.findall(r"^\| `(?:GET|POST) (/\S*)`", README, re.MULTILINE))
+    served = set(client.get("/openapi.json").json()["paths"]) | {"/docs"}
+    assert documented == served
+
+
+def test_the_tree_is_the_one_that_is_there() -> None:
+    tree = README.split("## What is where")[1].split("```")[1]
+    for name in re.findall(r"^  (\S+)", tree, re.MULTILINE):
+        assert (ROOT / "src/trivet" / name).exists(), name
+    for name in re.findall(r"^([A-Za-z]\S+)", tree, re.MULTILINE):
+        assert (ROOT / name).exists(), name
+    shown = set(re.findall(r"(\w+)\.py", tree))
+    modules = {path.stem for path in (ROOT / "src/trivet").glob("*.py")}
+    assert modules - shown == {"__init__", "config"}
+
+
+@pytest.mark.parametrize(("path", "command"), list(commands(main)))
+def test_every_option_is_in_the_reference(path: str, command: click.Command) -> None:
+    section = REFERENCE.partition(f"## {path}\n")[2].partition("\n## ")[0]
+    if isinstance(command, click.Group):
+        return
+    assert section, f"docs/reference.md has no section for {path}"
+    for param in command.params:
+        if isinstance(param, click.Option):
+            assert f"| `{param.opts[0]}` |" in section
+            assert param.help is not None
+            assert param.help in section
+
+
+def test_links_lead_somewhere() -> None:
+    for document in [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), ROOT / "data/README.md"]:
+        for target in re.findall(r"\]\((?!http)([^)#]+)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"

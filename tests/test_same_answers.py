@@ -1,0 +1,51 @@
+"""The same rows get the same answers from `batch-predict` and from `POST /predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fastapi.testclient import TestClient
+
+from tests.conftest import NOVEMBER, read_csv
+from trivet.artifact import Artifact
+from trivet.batch.run import BatchSettings, batch_predict
+from trivet.contract import Column
+
+
+def as_json(column: Column, cell: str) -> Any:
+    if cell == "":
+        return None
+    return {"integer": lambda: int(float(cell)), "number": lambda: float(cell)}.get(
+        column.kind, lambda: cell
+    )()
+
+
+def test_every_flight_of_november(
+    client: TestClient, flights: Artifact, flights_store: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.csv"
+    batch_predict(BatchSettings(NOVEMBER, output, "flights", models_dir=flights_store))
+    columns = flights.manifest.contract.columns
+    flights_of_november = read_csv(NOVEMBER)
+    records = [
+        {column.name: as_json(column, flight[column.name]) for column in columns}
+        for flight in flights_of_november
+    ]
+    carriers = next(column.categories for column in columns if column.name == "carrier")
+    assert any(record["carrier"] not in carriers for record in records)
+    assert any(record["wind_gust"] is None for record in records)
+
+    online = client.post("/predict", json={"instances": records}).json()["predictions"]
+    batch = read_csv(output)
+    assert [str(answer["prediction"]).lower() for answer in online] == [
+        row["prediction"] for row in batch
+    ]
+    for label in ("false", "true"):
+        np.testing.assert_allclose(
+            [answer["probabilities"][label] for answer in online],
+            [float(row[f"probability_{label}"]) for row in batch],
+            rtol=1e-9,
+            atol=0,
+        )
