@@ -100,7 +100,9 @@ def test_every_file_is_sealed(copy: Path, name: str) -> None:
 
 def test_the_fix_for_another_scikit_learn_is_named(copy: Path) -> None:
     age(copy)
-    with pytest.raises(ArtifactError, match=r"pip install scikit-learn==1\.2\.0, or train again"):
+    with pytest.raises(
+        ArtifactError, match=r"pip install scikit-learn==1\.2\.0, or train again here"
+    ):
         Artifact.open(copy).verify()
 
 

@@ -142,7 +142,7 @@ def test_a_failed_run_leaves_the_old_output(
             lambda text: text.replace("dep_delay", "dep_dealy"),
             "no column 'dep_delay'; did you mean",
         ),
-        (lambda text: text.replace("time_hour", "prediction"), "'prediction' would stand twice"),
+        (lambda text: text.replace("time_hour", "prediction"), "'prediction' would appear twice"),
         (
             lambda text: text.replace("\n", ",1\n", 5).replace(",1\n", "\n", 1),
             "can't be read as csv",
@@ -171,6 +171,24 @@ def test_an_output_that_cannot_be_written_is_named(
         predict(november, november / "out.csv")
     with pytest.raises(TableError, match="must end in"):
         predict(november, tmp_path / "out.xlsx")
+
+
+def test_the_input_is_never_overwritten(predict: Predict, november: Path) -> None:
+    before = november.read_bytes()
+    with pytest.raises(TableError, match="is the input too"):
+        predict(november, november.parent / "." / november.name)
+    assert november.read_bytes() == before
+
+
+def test_a_column_that_csv_cannot_hold_is_named(
+    predict: Predict, november: Path, tmp_path: Path
+) -> None:
+    table = pa.csv.read_csv(november)
+    table = table.append_column("tags", pa.array([["a"]] * table.num_rows))
+    pa.parquet.write_table(table, tmp_path / "november.parquet")
+    with pytest.raises(TableError, match="can't be written"):
+        predict(tmp_path / "november.parquet", tmp_path / "out.csv")
+    predict(tmp_path / "november.parquet", tmp_path / "out.parquet")
 
 
 def test_the_output_may_go_to_a_new_folder(

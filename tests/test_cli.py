@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 
-from tests.conftest import ROOT, run_trivet
+from tests.conftest import ROOT, run_trivet, write_csv
 from trivet.cli import main
 from trivet.config import load_defaults
 from trivet.errors import SettingsError
@@ -50,21 +51,40 @@ def test_command_line_over_environment_over_file_over_default(tmp_path: Path) ->
     assert store_in_use("--models-dir", "from-command-line", **environment) == "from-command-line"
 
 
-def defaults(tmp_path: Path, text: str) -> dict[str, dict[str, object]]:
+def defaults(tmp_path: Path, text: str) -> dict[str, Any]:
     (tmp_path / "trivet.toml").write_text(text)
     return load_defaults(tmp_path / "trivet.toml", main, required=True)
 
 
 def test_a_key_at_the_top_is_for_every_command_that_has_it(tmp_path: Path) -> None:
-    found = defaults(tmp_path, 'model = "m"\n[serve]\nmodel = "other"\nport = 1')
-    assert found["train"] == {"model": "m"}
-    assert found["serve"] == {"model": "other", "port": 1}
-    assert found["models"] == {
-        "list": {},
-        "show": {"model": "m"},
-        "promote": {"model": "m"},
-        "rollback": {"model": "m"},
-    }
+    text = 'model = "m"\nmodels_dir = "d"\n[serve]\nmodel = "other"\nport = 1'
+    found = defaults(tmp_path, text)
+    assert found["train"] == {"model": "m", "models_dir": "d"}
+    assert found["serve"] == {"model": "other", "models_dir": "d", "port": 1}
+    assert found["models"]["list"] == {"models_dir": "d"}
+    assert found["models"]["rollback"] == {"model": "m", "models_dir": "d"}
+
+
+def test_one_value_stands_for_a_list_of_one(tmp_path: Path) -> None:
+    assert defaults(tmp_path, '[train]\nid = "flight_id"')["train"] == {"id": ["flight_id"]}
+
+
+def test_flags_that_name_a_target_describe_another_table(tmp_path: Path) -> None:
+    (tmp_path / "trivet.toml").write_text((ROOT / "trivet.toml").read_text())
+    rows = [[n % 7, n % 2] for n in range(40)]
+    table = write_csv(tmp_path / "table.csv", ["x", "y"], rows)
+    result = run_trivet("train", "--data", table, "--target", "y", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "published model " in result.stdout
+    assert (tmp_path / "models/model/current").exists()
+
+
+def test_data_alone_is_another_table_of_the_same_kind(tmp_path: Path) -> None:
+    (tmp_path / "trivet.toml").write_text((ROOT / "trivet.toml").read_text())
+    table = ROOT / "data/flights_november.csv"
+    result = run_trivet("train", "--data", table, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "published flights " in result.stdout
 
 
 def test_tables_stand_for_pairs(tmp_path: Path) -> None:
@@ -74,7 +94,7 @@ def test_tables_stand_for_pairs(tmp_path: Path) -> None:
     )
     assert defaults(tmp_path, text)["train"] == {
         "time_column": "t",
-        "param": ["max_iter=3", "loss=x"],
+        "param": ["max_iter=3", 'loss="x"'],
         "kind": ["a=category"],
     }
 
@@ -82,9 +102,12 @@ def test_tables_stand_for_pairs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[serve]\nprot = 1", r"\[serve\] prot is no setting; did you mean 'port'"),
-        ("[serv]\nport = 1", "serv is no setting; did you mean 'serve'"),
-        ("modle = 'm'", "modle is no setting; did you mean 'model'"),
+        ("[serve]\nprot = 1", r"\[serve\] prot is not a setting; did you mean 'port'"),
+        ("[serv]\nport = 1", "serv is not a setting; did you mean 'serve'"),
+        ("modle = 'm'", "modle is not a setting; did you mean 'model'"),
+        ("[models]\nmodels-dir = 'x'", r"\[models\] models-dir is not a setting"),
+        ("[models.lst]\nmodel = 'x'", r"\[models\] lst is not a setting; did you mean 'list'"),
+        ("[models]\nlist = 1", "list is not a setting|list is not a value but a section"),
         ("[serve", "can't be read as TOML"),
     ],
 )

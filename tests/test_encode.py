@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +180,56 @@ values: dict[Kind, st.SearchStrategy[Any]] = {
 }
 
 
+TYPES = {
+    "number": pa.float64(),
+    "integer": pa.int64(),
+    "boolean": pa.bool_(),
+    "category": pa.string(),
+    "timestamp": pa.timestamp("us"),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("timestamp", pa.array([1383260400])),
+        ("number", pa.array([True])),
+        ("category", pa.array([True])),
+        ("category", pa.array([1.5])),
+        ("boolean", pa.array([2])),
+        ("integer", pa.array([1.5])),
+    ],
+)
+def test_typed_columns_are_held_to_the_same_rules_as_json(kind: Kind, values: pa.Array) -> None:
+    with pytest.raises(TableError, match="row 1, column 'x'"):
+        encode_column(pa.chunked_array([values]), column(kind), HERE)
+    with pytest.raises(RecordsRejected):
+        from_json(kind, values[0].as_py())
+
+
+def test_other_types_of_the_same_values_are_taken() -> None:
+    days = pa.array([date(1970, 1, 2)])
+    for kind, values, number in [
+        ("timestamp", days, 86400),
+        ("timestamp", days.cast(pa.timestamp("ns", "UTC")), 86400),
+        ("number", pa.array([Decimal("1.5")]), 1.5),
+        ("number", pa.array([3], pa.int8()), 3),
+        ("integer", pa.array([3.0], pa.float32()), 3),
+        ("boolean", pa.array([1], pa.int8()), 1),
+        ("category", pa.array([7]), 0),
+        ("category", pa.array([7.0]), 0),
+        ("category", pa.array(["AA"], pa.large_string()), 1),
+    ]:
+        encoded = encode_column(pa.chunked_array([values]), column(kind), HERE)  # type: ignore[arg-type]
+        assert encoded.tolist() == [number], (kind, values.type)
+
+
+def test_the_first_bad_row_is_named_and_not_another() -> None:
+    values = pa.chunked_array([pa.array([Decimal("1.5"), None, Decimal("2.5")])])
+    with pytest.raises(TableError, match="row 2, column 'x': an empty cell"):
+        encode_column(values, column("number", nullable=False), HERE)
+
+
 @given(st.fixed_dictionaries({kind: st.none() | values[kind] for kind in KINDS}))
 def test_a_record_and_a_table_row_are_encoded_alike(record: dict[str, Any]) -> None:
     contract = contract_of(*(column(kind, kind) for kind in KINDS))
@@ -187,6 +239,10 @@ def test_a_record_and_a_table_row_are_encoded_alike(record: dict[str, Any]) -> N
         for name, value in record.items()
     }
     table = pa.table({name: pa.array([text], pa.string()) for name, text in as_text.items()})
+    np.testing.assert_array_equal(encode_table(table, contract, HERE), expected)
+    moment = record["timestamp"] and datetime.fromisoformat(record["timestamp"])
+    typed = {**record, "timestamp": moment}
+    table = pa.table({kind: pa.array([typed[kind]], TYPES[kind]) for kind in KINDS})
     np.testing.assert_array_equal(encode_table(table, contract, HERE), expected)
 
 

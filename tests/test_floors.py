@@ -17,13 +17,17 @@ PACKAGE = Path(trivet.__file__).parent
 #: From top to bottom; a module may import from lower floors, and from its own room.
 FLOORS = [
     {"cli"},
-    {"train", "batch", "online", "config"},
+    {"train", "batch", "online", "config", "listing"},
     {"store", "predictor"},
     {"artifact", "tables", "pipeline"},
     {"encode"},
     {"contract"},
     {"errors"},
 ]
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert (PACKAGE / "py.typed").exists()
 
 
 def room(module: str) -> str:
@@ -35,7 +39,11 @@ def imports() -> Iterator[tuple[str, str]]:
     for path in PACKAGE.rglob("*.py"):
         place = room(".".join(path.relative_to(PACKAGE).with_suffix("").parts))
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module == "trivet":
+            if isinstance(node, ast.Import):
+                assert not any(alias.name.startswith("trivet.") for alias in node.names), path
+            elif isinstance(node, ast.ImportFrom) and node.level:
+                raise AssertionError(f"{path}: a relative import")
+            elif isinstance(node, ast.ImportFrom) and node.module == "trivet":
                 yield from ((place, alias.name) for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("trivet."):
                 yield place, room(node.module or "")
@@ -133,5 +141,5 @@ def test_a_missing_extra_is_one_line_with_the_command(tmp_path: Path) -> None:
     )
     assert result.returncode == 1
     assert result.stderr.splitlines() == [
-        "Error: trivet train needs pyarrow, which is not installed: pip install 'trivet[train]'"
+        "Error: pyarrow is not installed: pip install 'trivet[train,batch]'"
     ]

@@ -45,9 +45,9 @@ def fitted(table: Path, models_dir: Path, **options: object) -> Artifact:
     ("estimator", "target"),
     [
         (estimator, target)
-        for estimator, tasks in ESTIMATORS.items()
+        for estimator, known in ESTIMATORS.items()
         for target, task in TARGETS.items()
-        if task in tasks
+        if task in known.classes
     ],
 )
 def test_every_estimator_learns(table: Path, tmp_path: Path, estimator: str, target: str) -> None:
@@ -73,7 +73,7 @@ def test_hyperparameters_reach_the_estimator(table: Path, tmp_path: Path) -> Non
     ("options", "message"),
     [
         ({"estimator": "ramdom_forest"}, "did you mean 'random_forest'"),
-        ({"estimator": "ridge"}, "is not for classification"),
+        ({"estimator": "ridge"}, "is no estimator for classification; choose one of"),
         ({"params": {"max_itr": 3}}, "did you mean 'max_iter'"),
     ],
 )

@@ -22,8 +22,8 @@ from trivet.cli import main
 README = (ROOT / "README.md").read_text()
 REFERENCE = (ROOT / "docs/reference.md").read_text()
 URL = "http://127.0.0.1:8000"
+VERSION = re.compile(r"\b[0-9a-f]{12}\b")
 VARYING = [
-    (re.compile(r"\b[0-9a-f]{12}\b"), "VERSION"),
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\dZ"), "TIME"),
     (re.compile(r"(0\.\d{6})\d+"), r"\1"),  # libraries may differ in the last digits
 ]
@@ -60,6 +60,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_readme_does_what_it_shows(checkout: Path) -> None:
     assert len(COMMANDS) >= 8
+    names: dict[str, str] = {}  # the versions that were printed, by those that the README shows
     for command, shown in COMMANDS:
         if command.startswith("curl"):
             with serving(cwd=checkout) as server:
@@ -70,7 +71,7 @@ def test_the_readme_does_what_it_shows(checkout: Path) -> None:
             printed = output_of(demo, checkout).replace(f"127.0.0.1:{port}", "127.0.0.1:8000")
         else:
             printed = output_of(command, checkout)
-        assert_shown(shown, printed.splitlines(), command)
+        assert_shown(shown, printed.splitlines(), command, names)
 
 
 def output_of(command: str, cwd: Path) -> str:
@@ -90,14 +91,23 @@ def output_of(command: str, cwd: Path) -> str:
     return done.stdout
 
 
-def assert_shown(shown: list[str], printed: list[str], command: str) -> None:
-    """The shown lines are the printed ones, in order; a line ``...`` stands for any number."""
+def assert_shown(shown: list[str], printed: list[str], command: str, names: dict[str, str]) -> None:
+    """The shown lines are the printed ones, in order; a line ``...`` stands for any number.
+
+    A version may differ from the one shown, but then in all places alike.
+    """
     pattern = "".join(
-        r"(?:.*\n)*?" if line == "..." else re.escape(without_varying(line)) + r"\n"
+        r"(?:.*\n)*?" if line == "..." else f"{re.escape(without_varying(line))}\\n"
         for line in shown
     )
+    versions = VERSION.findall("\n".join(shown))
+    pattern = VERSION.sub("([0-9a-f]{12})", pattern)
     text = "".join(without_varying(line) + "\n" for line in printed)
-    assert re.fullmatch(pattern, text), f"{command} printed:\n{text}\nnot:\n{pattern}"
+    match = re.fullmatch(pattern, text)
+    assert match, f"{command} printed:\n{text}\nnot:\n{pattern}"
+    for version, found in zip(versions, match.groups(), strict=True):
+        assert names.setdefault(version, found) == found
+    assert len(set(names.values())) == len(names)
 
 
 def without_varying(line: str) -> str:
@@ -120,20 +130,29 @@ def test_the_tree_is_the_one_that_is_there() -> None:
         assert (ROOT / name).exists(), name
     shown = set(re.findall(r"(\w+)\.py", tree))
     modules = {path.stem for path in (ROOT / "src/trivet").glob("*.py")}
-    assert modules - shown == {"__init__", "config"}
+    assert modules - shown == {"__init__"}
 
 
 @pytest.mark.parametrize(("path", "command"), list(commands(main)))
 def test_every_option_is_in_the_reference(path: str, command: click.Command) -> None:
-    section = REFERENCE.partition(f"## {path}\n")[2].partition("\n## ")[0]
     if isinstance(command, click.Group):
         return
-    assert section, f"docs/reference.md has no section for {path}"
-    for param in command.params:
-        if isinstance(param, click.Option):
-            assert f"| `{param.opts[0]}` |" in section
-            assert param.help is not None
-            assert param.help in section
+    section = REFERENCE.partition(f"## {path}\n")[2].partition("\n## ")[0]
+    documented = re.findall(r"^\| `(.*)` \| (.*) \| (.*) \|$", section, re.MULTILINE)
+    assert documented == [
+        (", ".join((*param.opts, *param.secondary_opts)), param.help, default_of(param))
+        for param in command.params
+        if isinstance(param, click.Option)
+    ]
+
+
+def default_of(option: click.Option) -> str:
+    default = option.to_info_dict()["default"]
+    if option.required:
+        return "required"
+    if isinstance(default, bool):
+        return option.opts[0] if default else ""
+    return "" if default is None or "UNSET" in str(default) else f"`{default}`"
 
 
 def test_links_lead_somewhere() -> None:

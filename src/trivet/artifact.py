@@ -43,15 +43,21 @@ class GoldenRows(Frozen):
     answers: list[list[float]]
 
 
+class RowCounts(Frozen):
+    """What became of the rows of a training table."""
+
+    total: int
+    train: int
+    held_out: int
+    without_target: int
+
+
 class DataFacts(Frozen):
-    """The training table: its name, its SHA-256, and what became of its rows."""
+    """The training table: its name, its SHA-256, and its rows."""
 
     file: str
     sha256: str
-    rows: int
-    rows_train: int
-    rows_held_out: int
-    rows_without_target: int
+    rows: RowCounts
 
 
 class Manifest(Frozen):
@@ -69,6 +75,26 @@ class Manifest(Frozen):
     data: DataFacts
     libraries: dict[str, str]
     files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A model that is not published yet."""
+
+    manifest: Manifest
+    pipeline: Any
+    golden: GoldenRows
+    report: str
+
+    def write(self, directory: Path) -> None:
+        """Write the files; the manifest goes last and carries the digests of the others."""
+        joblib.dump(self.pipeline, directory / MODEL)
+        (directory / GOLDEN).write_text(self.golden.model_dump_json(), encoding="utf-8")
+        (directory / REPORT).write_text(self.report, encoding="utf-8")
+        files = {name: _sha256(directory / name) for name in (MODEL, GOLDEN, REPORT)}
+        sealed = self.manifest.model_copy(update={"files": files})
+        content = sealed.model_dump_json(indent=1) + "\n"
+        (directory / MANIFEST).write_text(content, encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -137,14 +163,10 @@ class Artifact:
         for library, parts in MUST_MATCH.items():
             trained = self.manifest.libraries.get(library, "an unknown version")
             if trained.split(".")[:parts] != here[library].split(".")[:parts]:
-                fix = (
-                    "use that Python"
-                    if library == "python"
-                    else f"pip install {library}=={trained}"
-                )
+                install = "" if library == "python" else f"pip install {library}=={trained}, or "
                 raise ArtifactError(
                     f"{self.path}: trained with {library} {trained}, but this is {here[library]}, "
-                    f"and a pickle may not be carried between them; {fix}, or train again"
+                    f"and a pickle may not be carried between them; {install}train again here"
                 )
 
 
@@ -158,18 +180,6 @@ def library_versions() -> dict[str, str]:
         except PackageNotFoundError:
             versions[library] = "absent"
     return versions
-
-
-def write(
-    directory: Path, manifest: Manifest, pipeline: Any, golden: GoldenRows, report: str
-) -> None:
-    """Write an artifact's files; the manifest goes last and carries the digests of the others."""
-    joblib.dump(pipeline, directory / MODEL)
-    (directory / GOLDEN).write_text(golden.model_dump_json(), encoding="utf-8")
-    (directory / REPORT).write_text(report, encoding="utf-8")
-    files = {name: _sha256(directory / name) for name in (MODEL, GOLDEN, REPORT)}
-    sealed = manifest.model_copy(update={"files": files})
-    (directory / MANIFEST).write_text(sealed.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def _sha256(path: Path) -> str:

@@ -16,8 +16,13 @@ import click
 import trivet
 from trivet.config import load_defaults
 from trivet.contract import Kind
-from trivet.errors import MissingExtra, SettingsError, TrivetError
+from trivet.errors import SettingsError, TrivetError
 
+#: What the packages of each extra are imported as.
+EXTRAS = {
+    "train,batch": {"pyarrow"},
+    "online": {"fastapi", "fastapi_swagger", "starlette", "uvicorn"},
+}
 FILE = click.Path(path_type=Path, dir_okay=False)
 MODEL = click.option(
     "--model", metavar="NAME", default="model", show_default=True, help="The model's name."
@@ -46,7 +51,21 @@ class Trivet(click.Group):
         except ModuleNotFoundError as error:
             if error.name is None or error.name.startswith("trivet"):
                 raise
-            raise click.ClickException(str(_missing_extra(ctx, error.name))) from error
+            raise click.ClickException(_missing_package(error.name)) from error
+
+
+class DescribedByFlags(click.Command):
+    """With --target on the command line, the flags describe the table, and not trivet.toml.
+
+    Identifiers or a time column of the file's own table would be wrong for any other.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the options, without the file's defaults for what describes a table."""
+        if any(arg.partition("=")[0] == "--target" for arg in args):
+            kept = {"models_dir": (ctx.default_map or {}).get("models_dir")}
+            ctx.default_map = {name: value for name, value in kept.items() if value is not None}
+        return super().parse_args(ctx, args)
 
 
 @click.group(
@@ -67,58 +86,65 @@ def main(ctx: click.Context, config: Path) -> None:
     ctx.default_map = load_defaults(config, main, required=explicit)
 
 
-@main.command()
+@main.command(cls=DescribedByFlags)
 @click.option("--data", type=FILE, required=True, help="The table to learn from: .csv or .parquet.")
 @click.option("--target", metavar="COLUMN", required=True, help="The column to predict.")
 @click.option(
-    "--id", metavar="COLUMN", multiple=True, help="An identifier: carried through, no feature."
+    "--id",
+    metavar="COLUMN",
+    multiple=True,
+    help="Identifier column: carried through, never a feature. Repeatable.",
 )
 @click.option(
-    "--exclude", metavar="COLUMN", multiple=True, help="A column that must not be a feature."
+    "--exclude", metavar="COLUMN", multiple=True, help="Leave this column out. Repeatable."
 )
-@click.option("--time-column", metavar="COLUMN", help="Hold out the last rows by this column.")
+@click.option(
+    "--time-column",
+    metavar="COLUMN",
+    help="Hold out the latest rows by this column; else a random share.",
+)
 @click.option(
     "--kind",
     metavar="COLUMN=KIND",
     multiple=True,
-    help=f"What a column is: {', '.join(get_args(Kind))}.",
+    help=f"What a column is: {', '.join(get_args(Kind))}. Repeatable.",
 )
 @click.option(
-    "--nullable", metavar="COLUMN", multiple=True, help="A feature that may be missing later."
+    "--nullable",
+    metavar="COLUMN",
+    multiple=True,
+    help="A feature that may be missing, even if it never was in training. Repeatable.",
 )
 @click.option(
     "--task",
     type=click.Choice(["classification", "regression"]),
-    help="Default: as the target looks.",
+    help="What to learn; inferred from the target by default.",
 )
 @click.option(
     "--estimator",
     metavar="NAME",
     default="hist_gradient_boosting",
     show_default=True,
-    help="Or random_forest, extra_trees, logistic, ridge.",
+    help="hist_gradient_boosting, random_forest, extra_trees, logistic or ridge.",
 )
 @click.option(
-    "--param", metavar="NAME=VALUE", multiple=True, help="A hyperparameter of the estimator."
+    "--param",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="A hyperparameter of the estimator. Repeatable.",
 )
 @click.option(
     "--held-out",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
     default=0.2,
     show_default=True,
-    help="The share of rows to measure on.",
+    help="Share of rows kept back to measure the model.",
 )
-@click.option(
-    "--seed",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="Seed of all that is random.",
-)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed.")
 @click.option(
     "--promote/--no-promote", default=True, show_default=True, help="Make the new version current."
 )
-@click.option("--force", is_flag=True, help="Train even where the model is up to date.")
+@click.option("--force", is_flag=True, help="Train even if the model is up to date.")
 @MODEL
 @MODELS_DIR
 def train(**options: Any) -> None:
@@ -128,7 +154,7 @@ def train(**options: Any) -> None:
     from trivet.train.settings import TrainSettings
 
     options["identifiers"] = options.pop("id")
-    options["kinds"] = _kinds(options.pop("kind"))
+    options["kinds"] = dict(_pairs("kind", options.pop("kind")))
     options["params"] = {
         name: _literal(text) for name, text in _pairs("param", options.pop("param"))
     }
@@ -179,7 +205,8 @@ def models() -> None:
 @MODELS_DIR
 def list_models(models_dir: Path) -> None:
     """List all versions of all models; * marks the current ones."""
-    from trivet.store import ModelStore, describe
+    from trivet.listing import describe
+    from trivet.store import ModelStore
 
     click.echo("\n".join(describe(ModelStore(models_dir))))
 
@@ -227,15 +254,6 @@ def _pairs(option: str, texts: tuple[str, ...]) -> list[tuple[str, str]]:
     return [(name, value) for name, _, value in (text.rpartition("=") for text in texts)]
 
 
-def _kinds(texts: tuple[str, ...]) -> dict[str, str]:
-    known = get_args(Kind)
-    kinds = dict(_pairs("kind", texts))
-    for name, kind in kinds.items():
-        if kind not in known:
-            raise SettingsError(f"--kind {name}={kind}: a kind is one of {', '.join(known)}")
-    return kinds
-
-
 def _literal(text: str) -> Any:
     """A hyperparameter's value: JSON where it is that, else the text itself."""
     try:
@@ -244,10 +262,8 @@ def _literal(text: str) -> Any:
         return text
 
 
-def _missing_extra(ctx: click.Context, module: str) -> MissingExtra:
-    extras = {"train": "train", "batch-predict": "batch", "serve": "online"}
-    command = ctx.invoked_subcommand or ""
-    extra = extras.get(command, "train")
-    return MissingExtra(
-        f"trivet {command} needs {module}, which is not installed: pip install 'trivet[{extra}]'"
-    )
+def _missing_package(module: str) -> str:
+    for extra, modules in EXTRAS.items():
+        if module in modules:
+            return f"{module} is not installed: pip install 'trivet[{extra}]'"
+    return f"{module} is not installed: pip install {module}"

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,10 @@ from trivet.errors import SettingsError, did_you_mean
 #: Tables of the file that stand for an option which takes NAME=VALUE, more than once.
 PAIRS = {"params": "param", "kinds": "kind"}
 
+Section = dict[str, Any]
 
-def load_defaults(path: Path, root: click.Group, required: bool) -> dict[str, Any]:
+
+def load_defaults(path: Path, root: click.Group, required: bool) -> Section:
     """The file as click's ``default_map``; nothing where it is absent and not ``required``.
 
     Raises `SettingsError` for a file that can't be read and for a key that no option has.
@@ -38,37 +41,37 @@ def load_defaults(path: Path, root: click.Group, required: bool) -> dict[str, An
         return {}
     except (OSError, ValueError) as error:
         raise SettingsError(f"{path}: can't be read as TOML: {error}") from error
+    content = {key.replace("_", "-"): value for key, value in content.items()}
     shared = {key: value for key, value in content.items() if not isinstance(value, dict)}
     sections = {key: value for key, value in content.items() if isinstance(value, dict)}
-    _require_known(path, "", sections, root.commands)
-    every_option = {name for command in _leaves(root) for name in _options(command)}
-    _require_known(path, "", shared, every_option)
-    return _defaults(path, root, sections, shared)
+    try:
+        _require_known(
+            "", shared, [name for command in _leaves(root) for name in _options(command)]
+        )
+        return _defaults("", root, sections, shared)
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error}") from error
 
 
-def _defaults(
-    path: Path, group: click.Group, sections: dict[str, Any], shared: dict[str, Any]
-) -> dict[str, Any]:
-    defaults: dict[str, Any] = {}
+def _defaults(where: str, group: click.Group, sections: Section, shared: Section) -> Section:
+    _require_known(where, sections, group.commands)
+    defaults: Section = {}
     for name, command in group.commands.items():
+        section, place = sections.get(name, {}), f"{where}[{name}] "
+        if not isinstance(section, dict):
+            raise SettingsError(f"{where}{name} is not a value but a section: write [{name}]")
         if isinstance(command, click.Group):
-            defaults[name] = _defaults(path, command, sections.get(name, {}), shared)
+            defaults[name] = _defaults(place, command, section, shared)
             continue
         options = _options(command)
-        own = _flat(sections.get(name, {}))
-        _require_known(path, f"[{name}] ", own, options)
+        own = _with_pairs(section)
+        _require_known(place, own, options)
         merged = {key: value for key, value in shared.items() if key in options} | own
-        defaults[name] = {options[key]: value for key, value in merged.items()}
+        defaults[name] = {
+            options[key].name: [value] if _wants_list(options[key], value) else value
+            for key, value in merged.items()
+        }
     return defaults
-
-
-def _options(command: click.Command) -> dict[str, str]:
-    """The options of a command as the file calls them, and as click does."""
-    return {
-        option.opts[0].removeprefix("--"): option.name or ""
-        for option in command.params
-        if isinstance(option, click.Option)
-    }
 
 
 def _leaves(group: click.Group) -> list[click.Command]:
@@ -78,22 +81,34 @@ def _leaves(group: click.Group) -> list[click.Command]:
     return leaves
 
 
-def _flat(section: dict[str, Any]) -> dict[str, Any]:
-    """A section in which tables have become lists of NAME=VALUE."""
-    flat: dict[str, Any] = {}
+def _options(command: click.Command) -> dict[str, click.Option]:
+    """The options of a command by what the file calls them."""
+    options = (param for param in command.params if isinstance(param, click.Option))
+    return {option.opts[0].removeprefix("--"): option for option in options}
+
+
+def _wants_list(option: click.Option, value: object) -> bool:
+    return option.multiple and not isinstance(value, list)
+
+
+def _with_pairs(section: Section) -> Section:
+    """A section whose tables have become lists of NAME=VALUE, the values in JSON."""
+    pairs: Section = {}
     for key, value in section.items():
         if isinstance(value, dict):
-            texts = (item if isinstance(item, str) else json.dumps(item) for item in value.values())
-            flat[PAIRS.get(key, key)] = [
-                f"{name}={text}" for name, text in zip(value, texts, strict=True)
-            ]
+            name = PAIRS.get(key, key)
+            pairs[name] = [f"{each}={_as_text(name, item)}" for each, item in value.items()]
         else:
-            flat[key.replace("_", "-")] = value
-    return flat
+            pairs[key.replace("_", "-")] = value
+    return pairs
 
 
-def _require_known(path: Path, where: str, keys: Any, known: Any) -> None:
+def _as_text(option: str, value: object) -> str:
+    return json.dumps(value, default=str) if option == "param" else str(value)
+
+
+def _require_known(where: str, keys: Section, known: Collection[str]) -> None:
     for key in keys:
-        if key.replace("_", "-") not in known:
-            hint = did_you_mean(key, known) or f"; there are {', '.join(known)}"
-            raise SettingsError(f"{path}: {where}{key} is no setting{hint}")
+        if key not in known:
+            hint = did_you_mean(key, known) or f"; there are {', '.join(dict.fromkeys(known))}"
+            raise SettingsError(f"{where}{key} is not a setting{hint}")

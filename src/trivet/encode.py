@@ -1,4 +1,4 @@
-"""From values to numbers: one row becomes one float64 a feature, in the contract's order.
+"""From values to numbers: one row becomes one float64 per feature, in the contract's order.
 
 ======================  ======================================================================
 kind                    its number
@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import cache
 
 from trivet.contract import Column, Contract, Kind, Record, Value
 from trivet.errors import Fault, RecordsRejected, nearest
@@ -43,7 +44,11 @@ EXPECTED: Mapping[Kind, str] = {
 
 
 class Unfit(ValueError):
-    """A value that its column can't hold; the argument is the fault's code."""
+    """A value that its column can't hold; ``code`` is the fault's."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
 
 
 class RecordEncoder:
@@ -62,30 +67,32 @@ class RecordEncoder:
         rows: list[list[float]] = []
         faults: list[Fault] = []
         known, encoders = self._known, self._encoders
+        suggest = cache(lambda name: nearest(name, self._expected))
         for row, record in enumerate(records):
             try:
                 if not known.issuperset(record):  # type: ignore[arg-type]
                     raise Unfit("unknown_field")
                 rows.append([encode(record.get(name)) for name, encode in encoders])  # type: ignore[attr-defined]
             except (Unfit, TypeError, AttributeError):
-                faults.extend(self._faults_of(row, record))
+                faults.extend(self._faults_of(row, record, suggest))
         if faults:
             raise RecordsRejected(faults)
         return rows
 
-    def _faults_of(self, row: int, record: object) -> Iterable[Fault]:
+    def _faults_of(
+        self, row: int, record: object, suggest: Callable[[str], str | None]
+    ) -> Iterable[Fault]:
         if not isinstance(record, Mapping):
-            yield Fault(row, None, "not_a_record", "an object with one value a field")
+            yield Fault(row, None, "not_a_record", "an object with a value per field")
             return
         for name in record:
             if name not in self._known:
-                match = nearest(name, self._expected)
-                yield Fault(row, name, "unknown_field", "a field of the contract", match)
+                yield Fault(row, name, "unknown_field", "one of the model's fields", suggest(name))
         for name, encode in self._encoders:
             try:
                 encode(record.get(name))
             except Unfit as unfit:
-                yield Fault(row, name, str(unfit), self._expected[name])
+                yield Fault(row, name, unfit.code, self._expected[name])
 
 
 def column_encoder(column: Column) -> Callable[[object], float]:
@@ -121,6 +128,18 @@ def parse_cell(kind: Kind, text: str) -> object:
         return float(text)
     except ValueError:
         raise Unfit("type") from None
+
+
+def category_text(value: object) -> str | None:
+    """What a category's value is called; None for one that is missing; raises `Unfit`."""
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    if type(value) is int:  # codes such as 7 may be categories; in text they are "7"
+        return str(value)
+    if type(value) is str and value != "":
+        return value
+    _missing(value)
+    return None
 
 
 def to_value(column: Column, number: float) -> Value:
@@ -191,11 +210,8 @@ def _category_encoder(categories: tuple[str, ...]) -> Callable[[object], float]:
     positions = {category: float(position) for position, category in enumerate(categories)}
 
     def encode(value: object) -> float:
-        if type(value) is int:  # codes such as 7 may be categories; in text they are "7"
-            value = str(value)
-        if type(value) is not str or value == "":
-            return _missing(value)
-        return positions.get(value, UNSEEN)
+        text = value if type(value) is str and value else category_text(value)
+        return math.nan if text is None else positions.get(text, UNSEEN)
 
     return encode
 

@@ -2,7 +2,6 @@
 
 TrivetError                 expected trouble: one line, no traceback
 ├── SettingsError           an option, or a key of trivet.toml, that can't be used
-├── MissingExtra            a leg was called without its packages
 ├── TableError              a table can't be read or written, or a value breaks the contract
 ├── TrainingError           this table and these settings don't make a model
 ├── StoreError              a model or a version is not there, or can't be published
@@ -23,10 +22,6 @@ class TrivetError(Exception):
 
 class SettingsError(TrivetError):
     """An option, or a key of trivet.toml, that can't be used."""
-
-
-class MissingExtra(TrivetError):
-    """A leg was called without its packages."""
 
 
 class TableError(TrivetError):
@@ -50,7 +45,8 @@ class Fault:
     """One thing that is wrong with one record.
 
     ``row`` counts from 0 within the request; ``field`` is None where the record as a whole is at
-    fault; ``nearest`` is the known field name closest to an unknown one.
+    fault; ``code`` is missing, type, not_finite, unknown_field or not_a_record; ``nearest`` is the
+    known field name closest to an unknown one.
     """
 
     row: int | None

@@ -7,8 +7,8 @@ text; a missing value is NaN or NaT. Put features and estimators of your own her
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -31,22 +31,6 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEnc
 from trivet.contract import Contract, Task
 from trivet.errors import SettingsError, did_you_mean
 
-ESTIMATORS: Mapping[str, Mapping[Task, type[BaseEstimator]]] = {
-    "hist_gradient_boosting": {
-        "classification": HistGradientBoostingClassifier,
-        "regression": HistGradientBoostingRegressor,
-    },
-    "random_forest": {
-        "classification": RandomForestClassifier,
-        "regression": RandomForestRegressor,
-    },
-    "extra_trees": {"classification": ExtraTreesClassifier, "regression": ExtraTreesRegressor},
-    "logistic": {"classification": LogisticRegression},
-    "ridge": {"regression": Ridge},
-}
-
-DEFAULTS: Mapping[str, Mapping[str, Any]] = {"logistic": {"max_iter": 1000}}
-
 
 def build_pipeline(
     contract: Contract, estimator: str, params: Mapping[str, Any], seed: int
@@ -56,16 +40,23 @@ def build_pipeline(
     A classifier must have ``predict_proba``. Raises `SettingsError` for an estimator that does not
     exist or does not fit the task, and for a parameter that it does not have.
     """
-    model = _estimator(contract.target.task, estimator, {"random_state": seed, **params})
-    categories = list(contract.of_kind("category"))
-    if estimator == "hist_gradient_boosting":
-        model.set_params(categorical_features=list(range(len(categories))))
-        features = _native_features(contract)
-    elif estimator in ("logistic", "ridge"):
-        features = _scaled_features(contract)
-    else:
-        features = _imputed_features(contract)
-    return Pipeline([("features", features), ("estimator", model)])
+    task = contract.target.task
+    fitting = [name for name, known in ESTIMATORS.items() if task in known.classes]
+    if estimator not in fitting:
+        hint = did_you_mean(estimator, fitting) or f"; choose one of {', '.join(fitting)}"
+        raise SettingsError(f"{estimator!r} is no estimator for {task}{hint}")
+    features, classes, fixed = ESTIMATORS[estimator]
+    model = classes[task](**fixed)
+    known = model.get_params()
+    for param in params:
+        if param not in known:
+            hint = did_you_mean(param, known) or f"; it has {', '.join(known)}"
+            raise SettingsError(f"estimator {estimator!r} has no parameter {param!r}{hint}")
+    if "random_state" in known:
+        model.set_params(random_state=seed)
+    if features is _native_features:  # they come first, see _by_kind
+        model.set_params(categorical_features=list(range(len([*contract.of_kind("category")]))))
+    return Pipeline([("features", features(contract)), ("estimator", model.set_params(**params))])
 
 
 def timestamp_parts(frame: pd.DataFrame) -> NDArray[np.float64]:
@@ -77,22 +68,6 @@ def timestamp_parts(frame: pd.DataFrame) -> NDArray[np.float64]:
         days = (frame[name] - pd.Timestamp(0)) / pd.Timedelta(days=1)
         parts += [days, moment.month, moment.day_of_week, hour]
     return np.column_stack([np.asarray(part, dtype=np.float64) for part in parts])
-
-
-def _estimator(task: Task, name: str, params: Mapping[str, Any]) -> BaseEstimator:
-    if name not in ESTIMATORS:
-        hint = did_you_mean(name, ESTIMATORS)
-        raise SettingsError(f"no estimator {name!r}{hint}; there are {', '.join(ESTIMATORS)}")
-    if task not in ESTIMATORS[name]:
-        fitting = ", ".join(known for known, tasks in ESTIMATORS.items() if task in tasks)
-        raise SettingsError(f"estimator {name!r} is not for {task}; choose one of {fitting}")
-    model = ESTIMATORS[name][task](**DEFAULTS.get(name, {}))
-    known = model.get_params()
-    for param in params:
-        if param not in known:
-            hint = did_you_mean(param, known) or f"; it has {', '.join(known)}"
-            raise SettingsError(f"estimator {name!r} has no parameter {param!r}{hint}")
-    return model.set_params(**params)
 
 
 def _native_features(contract: Contract) -> ColumnTransformer:
@@ -134,3 +109,34 @@ def _by_kind(
             ("timestamps", make_pipeline(parts, *timestamps), list(contract.of_kind("timestamp"))),
         ]
     )
+
+
+class Estimator(NamedTuple):
+    """What `build_pipeline` puts together: features, estimator by task, parameters of its own."""
+
+    features: Callable[[Contract], ColumnTransformer]
+    classes: Mapping[Task, type[BaseEstimator]]
+    fixed: Mapping[str, Any] = {}
+
+
+ESTIMATORS: Mapping[str, Estimator] = {
+    "hist_gradient_boosting": Estimator(
+        _native_features,
+        {
+            "classification": HistGradientBoostingClassifier,
+            "regression": HistGradientBoostingRegressor,
+        },
+    ),
+    "random_forest": Estimator(
+        _imputed_features,
+        {"classification": RandomForestClassifier, "regression": RandomForestRegressor},
+    ),
+    "extra_trees": Estimator(
+        _imputed_features,
+        {"classification": ExtraTreesClassifier, "regression": ExtraTreesRegressor},
+    ),
+    "logistic": Estimator(
+        _scaled_features, {"classification": LogisticRegression}, {"max_iter": 1000}
+    ),
+    "ridge": Estimator(_scaled_features, {"regression": Ridge}),
+}

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from trivet.artifact import Artifact
 from trivet.contract import Frozen
-from trivet.errors import ArtifactError, StoreError, did_you_mean
+from trivet.errors import StoreError, did_you_mean
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 EMPTY = "no model in this store; train one first: trivet train"
@@ -41,7 +41,8 @@ class ModelStore:
 
     def names(self) -> list[str]:
         """Names of the models that have a version, sorted."""
-        return sorted({path.parent.parent.name for path in self.root.glob("*/*/manifest.json")})
+        names = (path.name for path in self.root.glob("*") if NAME.fullmatch(path.name))
+        return sorted(name for name in names if self.versions(name))
 
     def versions(self, name: str) -> list[str]:
         """Names of a model's versions, sorted; one that is being written is not among them."""
@@ -76,71 +77,75 @@ class ModelStore:
             )
         return Artifact.open(path)
 
-    def publish(self, name: str, version: str, write: Callable[[Path], None]) -> Path:
-        """Make a version appear whole: ``write`` fills a directory aside, one rename shows it."""
+    def publish(
+        self, name: str, version: str, write: Callable[[Path], None], promote: bool = True
+    ) -> bool:
+        """Make a version appear whole: ``write`` fills a directory aside, one rename shows it.
+
+        Returns False, and changes nothing, where the version is there: it is never replaced.
+        """
         with self._locked(name) as home:
             for leftover in home.glob(f"{STAGING}*"):  # of a run that was killed: it had this lock
                 shutil.rmtree(leftover)
             staging, final = home / f"{STAGING}{checked(version)}", home / version
             if final.exists():
-                raise StoreError(
-                    f"{final}: this version is there already; a version is never replaced"
-                )
+                return False
             staging.mkdir()
             write(staging)
             for path in (*staging.iterdir(), staging):
                 sync(path)
             staging.rename(final)
             sync(home)
-        return final
+            if promote:
+                self._point(home, version)
+        return True
 
     def promote(self, name: str, version: str) -> None:
         """Make a version the current one, once its files are found whole."""
         self.artifact(name, version).verify_files()
         with self._locked(name) as home:
-            pointer = self._current_or_none(name)
-            if pointer is None:
-                _point(home, Pointer(version=version))
-            elif pointer.version != version:
-                history = (*pointer.history, pointer.version)
-                _point(home, Pointer(version=version, history=history))
+            self._point(home, version)
 
     def rollback(self, name: str) -> str:
         """Go back to the version that was current before; returns it."""
+        if self.current(name) is None:
+            raise StoreError(self._no_model(name))
         with self._locked(name) as home:
             pointer = self.current(name)
-            if pointer is None:
-                raise StoreError(self._no_model(name))
-            if not pointer.history:
+            if pointer is None or not pointer.history:
                 raise StoreError(
                     f"{self.root}: model {name!r} has no earlier version to roll back to; "
                     "choose one with `trivet models promote`"
                 )
             *history, version = pointer.history
             self.artifact(name, version).verify_files()
-            _point(home, Pointer(version=version, history=tuple(history)))
+            _write_pointer(home, Pointer(version=version, history=tuple(history)))
         return version
 
-    def _current_or_none(self, name: str) -> Pointer | None:
+    def _point(self, home: Path, version: str) -> None:
         try:
-            return self.current(name)
+            before = self.current(home.name)
         except StoreError:  # a pointer that can't be read is replaced
-            return None
+            before = None
+        if before is None:
+            _write_pointer(home, Pointer(version=version))
+        elif before.version != version:
+            history = (*before.history, before.version)
+            _write_pointer(home, Pointer(version=version, history=history))
 
     @contextmanager
     def _locked(self, name: str) -> Iterator[Path]:
         home = self.root / checked(name)
         try:
             home.mkdir(parents=True, exist_ok=True)
-            lock = (home / LOCK).open("w")
+            with (home / LOCK).open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield home
         except OSError as error:
             raise StoreError(
-                f"{home}: can't be written to ({error.strerror}); give the user who runs this the "
-                "right to, or choose another --models-dir"
+                f"{home}: can't be written to ({error.strerror or error}); make room, allow "
+                "this user to write there, or choose another --models-dir"
             ) from error
-        with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield home
 
     def _no_model(self, name: str) -> str:
         known = self.names()
@@ -148,17 +153,6 @@ class ModelStore:
             return f"{self.root}: {EMPTY}"
         hint = did_you_mean(name, known) or f"; it has {', '.join(known)}"
         return f"{self.root}: no model {name!r} in this store{hint}"
-
-
-def describe(store: ModelStore) -> list[str]:
-    """A line a version, * before the current ones: name, version, time, task and first metric."""
-    lines = []
-    for name in store.names():
-        pointer = store.current(name)
-        for version in store.versions(name):
-            mark = "*" if pointer and pointer.version == version else " "
-            lines.append(f"{mark} {name} {version:<16} {_facts(store, name, version)}")
-    return lines or [f"{store.root}: {EMPTY}"]
 
 
 def checked(name: str) -> str:
@@ -180,17 +174,7 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _facts(store: ModelStore, name: str, version: str) -> str:
-    try:
-        manifest = store.artifact(name, version).manifest
-    except ArtifactError as error:
-        return f"damaged: {error}"
-    target = manifest.contract.target
-    metric, value = next(iter(manifest.metrics.items()))
-    return f"{manifest.created:%Y-%m-%d %H:%M}Z  {target.task} of {target.name}, {metric} {value}"
-
-
-def _point(home: Path, pointer: Pointer) -> None:
+def _write_pointer(home: Path, pointer: Pointer) -> None:
     aside = home / f".{CURRENT}"
     aside.write_text(pointer.model_dump_json() + "\n", encoding="utf-8")
     sync(aside)

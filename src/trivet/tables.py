@@ -7,7 +7,8 @@ where the model was trained on text.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,16 +20,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from trivet.contract import Column, Contract, Kind
-from trivet.encode import (
-    EXPECTED,
-    FALSE_WORDS,
-    MISSING_WORDS,
-    TRUE_WORDS,
-    UNSEEN,
-    Unfit,
-    column_encoder,
-    parse_cell,
-)
+from trivet.encode import EXPECTED, MISSING_WORDS, Unfit, column_encoder, parse_cell
 from trivet.errors import TableError, did_you_mean
 
 Rows = NDArray[np.float64]
@@ -41,13 +33,13 @@ def read_table(path: Path) -> pa.Table:
     try:
         table = reader(path)
     except FileNotFoundError:
-        raise TableError(f"{path}: no such file; check the path, or mount its folder") from None
-    except (OSError, pa.ArrowException) as error:
+        raise TableError(f"{path}: no such file; check the path") from None
+    except (OSError, UnicodeError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
         raise TableError(f"{path}: can't be read as {path.suffix[1:]}: {reason}") from error
     repeated = [name for name, count in Counter(table.column_names).items() if count > 1]
     if repeated:
-        raise TableError(f"{path}: column {repeated[0]!r} stands twice; rename one of the two")
+        raise TableError(f"{path}: column {repeated[0]!r} appears twice; rename one of the two")
     return table
 
 
@@ -92,16 +84,9 @@ def encode_table(table: pa.Table, contract: Contract, source: Path) -> Rows:
 
 
 def encode_column(values: pa.ChunkedArray, column: Column, source: Path) -> Rows:
-    """One column as floats, (table rows,): whole at once where it can be, else cell by cell.
-
-    Raises `TableError` as `encode_table` does.
-    """
-    try:
-        numbers = _FAST[column.kind](values, column)
-    except (pa.ArrowException, ValueError):
-        return _encode_cells(values, column, source)
-    bad = np.isinf(numbers) | (np.isnan(numbers) & (not column.nullable))
-    return _encode_cells(values, column, source) if bad.any() else numbers
+    """One column as floats, (table rows,); raises `TableError` as `encode_table` does."""
+    numbers = _cast(values, column)
+    return _encode_distinct(values, column, source) if numbers is None else numbers
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -109,9 +94,15 @@ def is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def texts(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The column as text: what a category of it is called."""
-    return values if is_text(values.type) else values.cast(pa.string())
+def as_json_value(value: Any, kind: Kind) -> object:
+    """A cell's value as JSON would hold it; raises `Unfit` for text that holds none."""
+    if isinstance(value, str):
+        return parse_cell(kind, value)
+    if isinstance(value, Decimal):
+        return float(value)
+    if kind == "timestamp" and isinstance(value, date):  # a datetime is one, too
+        return value.isoformat()
+    return value
 
 
 def _by_ending(path: Path, choices: dict[str, T]) -> T:
@@ -141,53 +132,23 @@ def _read_parquet(path: Path) -> pa.Table:
     return table
 
 
-def _fast_number(values: pa.ChunkedArray, column: Column) -> Rows:
+def _cast(values: pa.ChunkedArray, column: Column) -> Rows | None:
+    """A column of numbers, cast whole at once; None where that can't be, or a value is unfit."""
+    if column.kind not in ("number", "integer"):
+        return None
     if is_text(values.type):
         values = _without_missing_words(values)
-    numbers: Rows = values.cast(pa.float64()).to_numpy()
-    if column.kind == "integer" and (numbers != np.floor(numbers))[~np.isnan(numbers)].any():
-        raise ValueError
-    return numbers
-
-
-def _fast_boolean(values: pa.ChunkedArray, column: Column) -> Rows:
-    if is_text(values.type):
-        words = pc.utf8_lower(_without_missing_words(values))
-        true = pc.is_in(words, pa.array(sorted(TRUE_WORDS)))
-        known = pc.is_in(words, pa.array([*sorted(TRUE_WORDS | FALSE_WORDS), None]))
-        if not pc.all(known, min_count=0).as_py():
-            raise ValueError
-        values = pc.if_else(pc.is_valid(words), true, None)
-    elif not pa.types.is_boolean(values.type):
-        raise ValueError
-    numbers: Rows = values.cast(pa.bool_()).cast(pa.float64()).to_numpy()
-    return numbers
-
-
-def _fast_category(values: pa.ChunkedArray, column: Column) -> Rows:
-    words = texts(values)
-    positions = pc.index_in(words, pa.array(column.categories, pa.string()))
-    numbers: Rows = pc.fill_null(positions, int(UNSEEN)).cast(pa.float64()).to_numpy().copy()
-    missing = pc.or_kleene(pc.is_null(words), pc.equal(words, ""))
-    numbers[pc.fill_null(missing, True).to_numpy()] = np.nan
-    return numbers
-
-
-def _fast_timestamp(values: pa.ChunkedArray, column: Column) -> Rows:
-    if is_text(values.type):  # Arrow's reading of offsets differs from ISO 8601's: go cell by cell
-        raise ValueError
-    microseconds = values.cast(pa.timestamp("us", getattr(values.type, "tz", None)), safe=False)
-    moments: Rows = microseconds.cast(pa.int64()).cast(pa.float64(), safe=False).to_numpy()
-    return moments / 1e6
-
-
-_FAST: dict[Kind, Callable[[pa.ChunkedArray, Column], Rows]] = {
-    "number": _fast_number,
-    "integer": _fast_number,
-    "boolean": _fast_boolean,
-    "category": _fast_category,
-    "timestamp": _fast_timestamp,
-}
+    elif not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+        return None
+    try:
+        numbers: Rows = values.cast(pa.float64(), safe=False).to_numpy()
+    except pa.ArrowException:
+        return None
+    missing = np.isnan(numbers)
+    unfit = np.isinf(numbers) | (missing & (not column.nullable))
+    if column.kind == "integer":
+        unfit |= (numbers != np.floor(numbers)) & ~missing
+    return None if unfit.any() else numbers
 
 
 def _without_missing_words(words: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -196,25 +157,24 @@ def _without_missing_words(words: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(missing, None, trimmed)
 
 
-def _encode_cells(values: pa.ChunkedArray, column: Column, source: Path) -> Rows:
+def _encode_distinct(values: pa.ChunkedArray, column: Column, source: Path) -> Rows:
+    """Each different value encoded once, by the encoder that records go through."""
     encode = column_encoder(column)
-    numbers = np.empty(len(values))
-    for position, value in enumerate(values.to_pylist()):
+    coded = pc.dictionary_encode(values.combine_chunks(), null_encoding="encode")
+    different = coded.dictionary.to_pylist()
+    numbers = np.empty(len(different))
+    unfit: dict[int, str] = {}
+    for position, value in enumerate(different):
         try:
-            numbers[position] = encode(_plain(value, column.kind))
-        except Unfit as unfit:
-            shown = "an empty cell" if unfit.args == ("missing",) else repr(value)
-            raise TableError(
-                f"{source}: row {position + 1}, column {column.name!r}: {shown} is not "
-                f"{EXPECTED[column.kind]}; correct the cell or leave the row out"
-            ) from None
-    return numbers
-
-
-def _plain(value: Any, kind: Kind) -> object:
-    """A cell's value as JSON would hold it."""
-    if isinstance(value, str):
-        return parse_cell(kind, value)
-    if kind == "timestamp" and hasattr(value, "isoformat"):
-        return value.isoformat()
-    return value
+            numbers[position] = encode(as_json_value(value, column.kind))
+        except Unfit as error:
+            unfit[position] = "an empty cell" if error.code == "missing" else repr(value)
+    positions: NDArray[np.intp] = coded.indices.to_numpy()
+    if unfit:
+        row = int(np.isin(positions, list(unfit)).argmax())
+        shown = unfit[int(positions[row])]
+        raise TableError(
+            f"{source}: row {row + 1}, column {column.name!r}: {shown} is not "
+            f"{EXPECTED[column.kind]}; correct the cell or leave the row out"
+        )
+    return numbers[positions]

@@ -42,6 +42,8 @@ def batch_predict(settings: BatchSettings) -> BatchResult:
     ``probability_LABEL`` a label, and ``model_version``. Raises `TrivetError`.
     """
     ending = check_ending(settings.output)
+    if settings.output.resolve() == settings.input.resolve():
+        raise TableError(f"{settings.output}: is the input too; write to another file")
     artifact = ModelStore(settings.models_dir).artifact(settings.model, settings.model_version)
     contract, version = artifact.manifest.contract, artifact.manifest.version
     predictor = Predictor.load(artifact)
@@ -52,7 +54,7 @@ def batch_predict(settings: BatchSettings) -> BatchResult:
     added = _prediction_columns(contract, predictor.predict(rows), version)
     if taken := sorted(carried.keys() & added.keys()):
         raise TableError(
-            f"{settings.input}: column {taken[0]!r} would stand twice in the output; rename it"
+            f"{settings.input}: column {taken[0]!r} would appear twice in the output; rename it"
         )
     _write_aside(pa.table(carried | added), settings.output, ending)
     return BatchResult(table.num_rows, artifact.manifest.name, version)
@@ -90,7 +92,8 @@ def _write_aside(table: pa.Table, output: Path, ending: str) -> None:
             aside.replace(output)
         finally:
             aside.unlink(missing_ok=True)
-    except OSError as error:
+    except (OSError, pa.ArrowException) as error:
+        reason = getattr(error, "strerror", None) or error
         raise TableError(
-            f"{output}: can't be written ({error.strerror or error}); nothing was left there"
+            f"{output}: can't be written ({reason}); nothing was left there"
         ) from error

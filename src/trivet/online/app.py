@@ -18,7 +18,7 @@ import trivet
 from trivet.online import problems
 from trivet.online.live_model import LiveModel, ServeSettings
 from trivet.online.routes import create_router
-from trivet.online.schemas import FaultBody, Problem, request_schemas
+from trivet.online.schemas import Problem, request_schemas
 
 
 def create_app(settings: ServeSettings) -> FastAPI:
@@ -66,16 +66,11 @@ def _serve_docs(app: FastAPI) -> None:
 def _openapi(app: FastAPI, live_model: LiveModel) -> dict[str, Any]:
     """The routes' schema, with the request's fields from the contract of the loaded model."""
     document = get_openapi(title=app.title, version=app.version, routes=app.routes)
-    schemas = document["components"]["schemas"]
-    for model in (Problem, FaultBody):
-        schemas[model.__name__] = model.model_json_schema(
-            ref_template="#/components/schemas/{model}"
-        )
+    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    shared = {**problem.pop("$defs"), "Problem": problem}
     if live_model.ready is None:
-        schemas["PredictRequest"] = {
-            "type": "object",
-            "description": "Known once a model is loaded.",
-        }
+        requests = {"PredictRequest": {"type": "object", "description": "Known once ready."}}
     else:
-        schemas |= request_schemas(live_model.ready.manifest.contract)
+        requests = request_schemas(live_model.ready.manifest.contract)
+    document["components"]["schemas"] = requests | document["components"]["schemas"] | shared
     return document

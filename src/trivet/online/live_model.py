@@ -41,7 +41,7 @@ class LiveModel:
     def __init__(self, settings: ServeSettings) -> None:
         self._settings = settings
         self.ready: Ready | None = None
-        self.reason = "the model is being loaded"
+        self.reason, self.loading = "the model is being loaded", True
 
     def load(self) -> None:
         """Load and prove the model; trouble becomes the reason for not being ready."""
@@ -56,3 +56,5 @@ class LiveModel:
             logger.exception("not ready: %s", self.reason)
         else:
             logger.info("ready: %s %s", artifact.manifest.name, artifact.manifest.version)
+        finally:
+            self.loading = False

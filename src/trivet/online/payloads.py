@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from http import HTTPStatus
 
 from trivet.artifact import Manifest
+from trivet.contract import Contract
 from trivet.errors import Fault, RecordsRejected
 from trivet.online.problems import ProblemError
+from trivet.online.schemas import to_json
 from trivet.predictor import Predictions
 
 
@@ -22,7 +24,7 @@ def require_json(content_type: str | None) -> None:
         )
 
 
-def parse_records(body: bytes) -> list[object]:
+def parse_records(body: bytes, contract: Contract) -> list[object]:
     """The records of a body: those in ``instances``, or the one bare record.
 
     Raises a 400 problem for broken JSON, `RecordsRejected` for JSON that can't hold records.
@@ -35,6 +37,8 @@ def parse_records(body: bytes) -> list[object]:
         raise _rejected(None, "not_a_record", 'a record, or {"instances": [records]}')
     records = content.get("instances")
     if not isinstance(records, list):
+        if "instances" in content and "instances" not in contract.feature_names:
+            raise _rejected("instances", "type", "a list of records")
         return [content]
     if beside := [name for name in content if name != "instances"]:
         raise _rejected(beside[0], "unknown_field", "nothing beside instances")
@@ -55,7 +59,7 @@ def answer(predictions: Predictions, manifest: Manifest) -> bytes:
             )
         ]
     content = {"predictions": rows, "model": manifest.name, "model_version": manifest.version}
-    return json.dumps(content, allow_nan=False, ensure_ascii=False).encode()
+    return to_json(content)
 
 
 def _rejected(field: str | None, code: str, expected: str) -> RecordsRejected:

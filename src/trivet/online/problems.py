@@ -8,9 +8,12 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from trivet.errors import Fault, RecordsRejected
-from trivet.online.schemas import FaultBody, Problem
+from trivet.online.schemas import Problem, to_json
 
 MEDIA_TYPE = "application/problem+json"
+
+#: Names of RFC 9110 that older Pythons have under an earlier name.
+TITLES = {HTTPStatus.UNPROCESSABLE_ENTITY: "Unprocessable Content"}
 
 
 class ProblemError(Exception):
@@ -54,15 +57,12 @@ def install(app: FastAPI) -> None:
 def problem(
     status: HTTPStatus,
     detail: str,
-    faults: tuple[Fault, ...] = (),
+    faults: tuple[Fault, ...] | None = None,
     headers: dict[str, str] | None = None,
 ) -> Response:
     """A response that carries a problem."""
     body = Problem(
-        title=status.phrase,
-        status=status.value,
-        detail=detail,
-        errors=[FaultBody.model_validate(fault, from_attributes=True) for fault in faults] or None,
+        title=TITLES.get(status, status.phrase), status=status.value, detail=detail, errors=faults
     )
-    content = body.model_dump_json(exclude_none=True)
+    content = to_json(body.model_dump(exclude_none=True))
     return Response(content, status.value, headers, media_type=MEDIA_TYPE)

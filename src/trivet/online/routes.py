@@ -55,23 +55,26 @@ def create_router(live_model: LiveModel) -> APIRouter:
     )
     async def predict(request: Request) -> Response:
         """Answers come in the order of the records, one a record."""
-        ready = _ready(live_model)
+        ready = require_ready(live_model)
         require_json(request.headers.get("content-type"))
-        records = parse_records(await request.body())
+        records = parse_records(await request.body(), ready.manifest.contract)
         # In a thread: a prediction of many rows must not hold up the health checks.
         body = await run_in_threadpool(_predict, ready, records)
         return Response(body, media_type="application/json")
 
+    @router.head("/health/live", include_in_schema=False)  # some probes ask by HEAD
     @router.get("/health/live", summary="Is the process alive?")
     async def live() -> Health:
         """200 while the process runs."""
         return Health(status="alive")
 
+    @router.head("/health/ready", include_in_schema=False)
+    @router.head("/health", include_in_schema=False)
     @router.get("/health/ready", responses=NOT_READY, summary="Can it answer?")
     @router.get("/health", responses=NOT_READY, summary="The same as /health/ready")
     async def ready() -> Health:
         """200 once a model is loaded and its golden rows gave the golden answers."""
-        _ready(live_model)
+        require_ready(live_model)
         return Health(status="ready")
 
     @router.get(
@@ -82,9 +85,9 @@ def create_router(live_model: LiveModel) -> APIRouter:
     )
     async def model(request: Request) -> Response:
         """Name, version, contract and metrics; the ETag changes with the version."""
-        manifest = _ready(live_model).manifest
+        manifest = require_ready(live_model).manifest
         headers = {"ETag": f'"{manifest.name}/{manifest.version}"', "Cache-Control": "no-cache"}
-        if headers["ETag"] in _etags(request.headers.get("if-none-match", "")):
+        if {headers["ETag"], "*"} & _etags(request.headers.get("if-none-match", "")):
             return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
         body = ModelResponse(
             name=manifest.name,
@@ -105,11 +108,12 @@ def create_router(live_model: LiveModel) -> APIRouter:
     return router
 
 
-def _ready(live_model: LiveModel) -> Ready:
+def require_ready(live_model: LiveModel) -> Ready:
+    """The model, once it can answer; until then a 503 problem with the reason."""
     if live_model.ready is None:
-        raise ProblemError(
-            HTTPStatus.SERVICE_UNAVAILABLE, f"not ready: {live_model.reason}", {"Retry-After": "1"}
-        )
+        headers = {"Retry-After": "1"} if live_model.loading else None
+        detail = f"not ready: {live_model.reason}"
+        raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers)
     return live_model.ready
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from pydantic import BaseModel, Field
 
 from trivet.contract import Column, Contract, Label, Task
+from trivet.errors import Fault
 
 Schema = dict[str, Any]
 
@@ -32,7 +34,7 @@ class PredictResponse(BaseModel):
 
 
 class Health(BaseModel):
-    """Why the service can answer, or the process is alive."""
+    """Whether the service can answer, or the process is alive."""
 
     status: str
 
@@ -49,18 +51,6 @@ class ModelResponse(BaseModel):
     baseline: dict[str, float | None]
 
 
-class FaultBody(BaseModel):
-    """One thing that is wrong with one record."""
-
-    row: int | None = Field(description="The record's place in the request, from 0.")
-    field: str | None = Field(description="The field; absent where the whole record is at fault.")
-    code: str = Field(description="missing, type, not_finite, unknown_field or not_a_record.")
-    expected: str
-    nearest: str | None = Field(
-        default=None, description="The known field closest to an unknown one."
-    )
-
-
 class Problem(BaseModel):
     """Problem details as RFC 9457 defines them; ``errors`` lists the faults of the records."""
 
@@ -68,7 +58,12 @@ class Problem(BaseModel):
     title: str
     status: int
     detail: str
-    errors: list[FaultBody] | None = None
+    errors: tuple[Fault, ...] | None = None
+
+
+def to_json(content: object) -> bytes:
+    """Compact JSON in ASCII: a field's name in a problem may hold what UTF-8 can't."""
+    return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
 
 
 def request_schemas(contract: Contract) -> dict[str, Schema]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from dataclasses import replace
 from functools import partial
 
 import uvicorn
@@ -24,6 +25,8 @@ def serve(settings: ServeSettings, host: str, port: int, workers: int) -> None:
     """
     artifact = settings.artifact()
     artifact.verify()
+    # All workers, and those that replace a dead one, answer with this version.
+    settings = replace(settings, model_version=artifact.manifest.version)
     # One thread a worker: a request is small, and threads of several workers would fight for cores.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     config = uvicorn.Config(
@@ -51,5 +54,4 @@ LOGGING = {
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(message)s"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "INFO"},
-    "loggers": {"uvicorn.access": {"handlers": ["stderr"], "level": "INFO", "propagate": False}},
 }

@@ -15,7 +15,9 @@ from trivet.tables import Rows
 
 Mask = NDArray[np.bool_]
 Scores = dict[str, float | None]
+Scorers = dict[str, Callable[[], float]]
 
+FEWEST_ROWS = 10
 NEED_TWO_TRUTHS = frozenset({"roc_auc", "average_precision", "r2"})
 
 
@@ -26,7 +28,7 @@ def hold_out(moments: Rows | None, target: Target, values: Rows, share: float, s
     classifier's labels in proportion. Rows of one moment stay on one side. Raises `TrainingError`.
     """
     rows = len(values)
-    if rows < 10:
+    if rows < FEWEST_ROWS:
         raise TrainingError(
             f"{rows} rows with a target are too few to fit and to hold out; give 10"
         )
@@ -44,7 +46,10 @@ def hold_out(moments: Rows | None, target: Target, values: Rows, share: float, s
                 np.arange(rows), test_size=share, random_state=seed, stratify=labels
             )
         except ValueError as error:
-            raise TrainingError(f"{share:.0%} of {rows} rows can't be held out: {error}") from None
+            raise TrainingError(
+                f"--held-out {share} of {rows} rows can't be drawn: {error}; change the share, or "
+                "give more rows of each label"
+            ) from None
         held_out[drawn] = True
     if target.task == "classification":
         _require_all_labels(target, values, held_out)
@@ -55,18 +60,14 @@ def score(target: Target, truth: Rows, answers: Rows) -> Scores:
     """Metrics by name; a metric that these rows don't define is None.
 
     ``truth`` (n,) holds positions in the target's labels, or numbers; ``answers`` probabilities
-    (n x labels), or numbers (n,). Two labels: the second is the positive one. More: averages over
-    labels, each against the rest. The Brier score is the mean squared error of the probabilities,
-    summed over labels for more than two.
+    (n x labels), or numbers (n,). With two labels the ranking metrics are those of the second; with
+    more, the mean over labels, each against the rest. The Brier score is the mean squared error of
+    the probabilities, summed over labels where there are more than two.
     """
     if target.task == "regression":
         scorers = _regression_scorers(truth, answers)
-    elif len(target.labels) == 2:
-        scorers = _binary_scorers(truth, answers[:, 1])
     else:
-        scorers = _multiclass_scorers(truth, answers)
-    if target.task == "classification":
-        scorers["accuracy"] = lambda: float((answers.argmax(axis=1) == truth).mean())
+        scorers = _classification_scorers(truth, answers)
     # Ranking and explained variance need two different truths.
     undefined = NEED_TWO_TRUTHS if len(np.unique(truth)) < 2 else frozenset()
     return {
@@ -75,31 +76,20 @@ def score(target: Target, truth: Rows, answers: Rows) -> Scores:
     }
 
 
-Scorers = dict[str, Callable[[], float]]
-
-
-def _binary_scorers(truth: Rows, positive: Rows) -> Scorers:
-    return {
-        "roc_auc": lambda: metrics.roc_auc_score(truth, positive),
-        "average_precision": lambda: metrics.average_precision_score(truth, positive),
-        "log_loss": lambda: metrics.log_loss(truth, positive, labels=[0, 1]),
-        "brier_score": lambda: metrics.brier_score_loss(truth, positive, labels=[0, 1]),
-    }
-
-
-def _multiclass_scorers(truth: Rows, probabilities: Rows) -> Scorers:
+def _classification_scorers(truth: Rows, probabilities: Rows) -> Scorers:
     labels = np.arange(probabilities.shape[1])
-    one_hot = (truth[:, None] == labels).astype(int)
-    held = np.flatnonzero(one_hot.any(axis=0) & ~one_hot.all(axis=0))
+    one_hot = truth[:, None] == labels
+    ranked = [1] if len(labels) == 2 else np.flatnonzero(one_hot.any(axis=0) & ~one_hot.all(axis=0))
 
-    def average(metric: Callable[[Rows, Rows], float]) -> float:
-        return float(np.mean([metric(one_hot[:, at], probabilities[:, at]) for at in held]))
+    def mean_of(metric: Callable[[Mask, Rows], float]) -> float:
+        return float(np.mean([metric(one_hot[:, at], probabilities[:, at]) for at in ranked]))
 
     return {
-        "roc_auc": lambda: average(metrics.roc_auc_score),
-        "average_precision": lambda: average(metrics.average_precision_score),
+        "roc_auc": lambda: mean_of(metrics.roc_auc_score),
+        "average_precision": lambda: mean_of(metrics.average_precision_score),
         "log_loss": lambda: metrics.log_loss(truth, probabilities, labels=labels),
-        "brier_score": lambda: float(((probabilities - one_hot) ** 2).sum(axis=1).mean()),
+        "brier_score": lambda: metrics.brier_score_loss(truth, probabilities, labels=labels),
+        "accuracy": lambda: (probabilities.argmax(axis=1) == truth).mean(),
     }
 
 
@@ -117,5 +107,5 @@ def _require_all_labels(target: Target, values: Rows, held_out: Mask) -> None:
     if absent:
         raise TrainingError(
             f"target {target.name!r}: {absent[0]!r} occurs in held-out rows alone, so no model can "
-            "learn it; give more rows, or leave out the time column to draw the split at random"
+            "learn it; give more rows, or leave out --time-column to draw the split at random"
         )

@@ -10,14 +10,14 @@ import pyarrow as pa
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.pipeline import Pipeline
 
-from trivet.artifact import GoldenRows
+from trivet.artifact import GoldenRows, RowCounts
 from trivet.contract import Column, Contract, Record, Target
 from trivet.encode import UNSEEN_LABEL, to_record
 from trivet.errors import SettingsError, TrainingError
 from trivet.pipeline import build_pipeline
 from trivet.predictor import Predictor, to_frame
 from trivet.tables import Rows, encode_column, require_columns
-from trivet.train.evaluate import Mask, Scores, hold_out, score
+from trivet.train.evaluate import Scores, hold_out, score
 from trivet.train.infer import infer_contract, infer_kind, infer_target
 from trivet.train.settings import TrainSettings
 
@@ -33,9 +33,7 @@ class FittedModel:
     metrics: Scores
     baseline: Scores
     golden: GoldenRows
-    rows_train: int
-    rows_held_out: int
-    rows_without_target: int
+    rows: RowCounts
 
 
 def fit(table: pa.Table, settings: TrainSettings) -> FittedModel:
@@ -46,21 +44,31 @@ def fit(table: pa.Table, settings: TrainSettings) -> FittedModel:
     """
     target, values = infer_target(table, settings)
     known = ~np.isnan(values)
-    table, values = table.filter(pa.array(known)), values[known]
     moments = _moments(table, settings)
-    held_out = hold_out(moments, target, values, settings.held_out, settings.seed)
-    contract, rows = infer_contract(table, target, ~held_out, settings)
-    pipeline = _fitted(contract, rows[~held_out], values[~held_out], settings)
+    held_out = np.zeros(len(values), dtype=bool)
+    held_out[known] = hold_out(
+        None if moments is None else moments[known],
+        target,
+        values[known],
+        settings.held_out,
+        settings.seed,
+    )
+    training = known & ~held_out
+    contract, rows = infer_contract(table, target, training, settings)
+    pipeline = _fitted(contract, rows[training], values[training], settings)
     predictor = Predictor(contract, pipeline)
     return FittedModel(
         pipeline=pipeline,
         contract=contract,
         metrics=score(target, values[held_out], _answers(predictor, rows[held_out])),
-        baseline=_baseline(target, values, held_out),
+        baseline=_baseline(target, values[training], values[held_out]),
         golden=predictor.golden(_golden_records(contract, rows[held_out])),
-        rows_train=int((~held_out).sum()),
-        rows_held_out=int(held_out.sum()),
-        rows_without_target=int((~known).sum()),
+        rows=RowCounts(
+            total=len(values),
+            train=int(training.sum()),
+            held_out=int(held_out.sum()),
+            without_target=int((~known).sum()),
+        ),
     )
 
 
@@ -101,15 +109,13 @@ def _answers(predictor: Predictor, rows: Rows) -> Rows:
     return predictions.probabilities
 
 
-def _baseline(target: Target, values: Rows, held_out: Mask) -> Scores:
+def _baseline(target: Target, fitted: Rows, truth: Rows) -> Scores:
     """Metrics of always answering the training rows' mean, or their labels' shares."""
-    fitted, asked = np.zeros((int((~held_out).sum()), 1)), np.zeros((int(held_out.sum()), 1))
+    nothing, asked = np.zeros((len(fitted), 1)), np.zeros((len(truth), 1))
     if target.task == "regression":
-        answers = DummyRegressor().fit(fitted, values[~held_out]).predict(asked)
-    else:
-        dummy = DummyClassifier(strategy="prior").fit(fitted, values[~held_out])
-        answers = dummy.predict_proba(asked)
-    return score(target, values[held_out], answers)
+        return score(target, truth, DummyRegressor().fit(nothing, fitted).predict(asked))
+    dummy = DummyClassifier(strategy="prior").fit(nothing, fitted)
+    return score(target, truth, dummy.predict_proba(asked))
 
 
 def _golden_records(contract: Contract, rows: Rows) -> list[Record]:

@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from trivet.contract import Column, Contract, Kind, LeftOut, Target
-from trivet.encode import Unfit, parse_cell, to_record, to_value
+from trivet.encode import Unfit, category_text, parse_cell, to_record, to_value
 from trivet.errors import TableError, TrainingError
-from trivet.tables import Rows, encode_column, encode_table, is_text, require_columns, texts
+from trivet.tables import Rows, as_json_value, encode_column, encode_table, is_text, require_columns
 from trivet.train.settings import TrainSettings
 
 Mask = NDArray[np.bool_]
@@ -43,7 +43,7 @@ def infer_target(table: pa.Table, settings: TrainSettings) -> tuple[Target, Rows
         raise TrainingError(
             f"target {name!r} is {kind or values.type}; it must be numbers or labels"
         )
-    categories = _categories(values) if kind == "category" else ()
+    categories = _categories(name, values, settings) if kind == "category" else ()
     column = Column(name=name, kind=kind, nullable=True, missing=0, categories=categories)
     numbers = encode_column(values, column, settings.data)
     distinct = np.unique(numbers[~np.isnan(numbers)])
@@ -139,7 +139,8 @@ def _infer_column(
     kind = settings.kinds.get(name) or infer_kind(name, values, settings)
     if kind is None:
         return f"values of type {values.type} can't be a feature"
-    known = _categories(values.filter(pa.array(training))) if kind == "category" else ()
+    seen_values = values.filter(pa.array(training))
+    known = _categories(name, seen_values, settings) if kind == "category" else ()
     column = Column(name=name, kind=kind, nullable=True, missing=0, categories=known)
     numbers = encode_column(values, column, settings.data)
     seen = numbers[training]
@@ -169,18 +170,18 @@ def _unusable(
     if kind == "integer" and distinct == len(present) > 1:
         consecutive = present.max() - present.min() == distinct - 1
         if consecutive or IDENTIFIER_NAME.search(name):
-            return f"an identifier in disguise: {different}"
+            return f"an identifier in disguise: {different} (--kind {name}=integer keeps it)"
     if kind == "category" and distinct > NAMES_ROWS * len(present) and distinct > 2:
         words = sum(len(text.split()) for text in categories) / len(categories)
         what = "free text" if words >= WORDS_OF_FREE_TEXT else "an identifier in disguise"
-        return f"{what}: {different}"
+        return f"{what}: {different} (--kind {name}=category keeps it)"
     return None
 
 
 def _is_quantity(kind: Kind, distinct: Rows) -> bool:
-    if kind == "number":
-        return len(distinct) > 2 or bool((distinct != np.floor(distinct)).any())
-    return kind == "integer" and len(distinct) > MOST_LABELS
+    if kind not in ("number", "integer"):
+        return False
+    return len(distinct) > MOST_LABELS or bool((distinct != np.floor(distinct)).any())
 
 
 def _kind_of_type(kind: pa.DataType) -> Kind | None:
@@ -209,8 +210,14 @@ def _nearly_numbers(values: pa.ChunkedArray) -> bool:
     return sum(map(is_number, different)) >= 0.9 * len(different) > 0
 
 
-def _categories(values: pa.ChunkedArray) -> tuple[str, ...]:
-    return tuple(sorted(text for text in pc.unique(texts(values)).drop_null().to_pylist() if text))
+def _categories(name: str, values: pa.ChunkedArray, settings: TrainSettings) -> tuple[str, ...]:
+    different = (as_json_value(value, "category") for value in pc.unique(values).to_pylist())
+    try:
+        return tuple(sorted({text for value in different if (text := category_text(value))}))
+    except Unfit:
+        raise TrainingError(
+            f"{settings.data}: column {name!r} of {values.type} values can't hold categories"
+        ) from None
 
 
 def _reasons(left_out: list[LeftOut]) -> str:

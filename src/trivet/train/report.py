@@ -73,11 +73,11 @@ def metrics_table(manifest: Manifest) -> str:
 
 
 def _rows(manifest: Manifest) -> str:
-    data, time_column = manifest.data, manifest.settings["time_column"]
+    rows, time_column = manifest.data.rows, manifest.settings["time_column"]
     split = f"the last by {time_column}" if time_column else "drawn at random"
     return (
-        f"{data.rows:,} rows: {data.rows_train:,} to fit, {data.rows_held_out:,} held out "
-        f"({split}), {data.rows_without_target:,} dropped for want of a target"
+        f"{rows.total:,} rows: {rows.train:,} to fit, {rows.held_out:,} held out ({split}), "
+        f"{rows.without_target:,} dropped: no target value"
     )
 
 

@@ -9,10 +9,9 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 
 import trivet
-from trivet import artifact
-from trivet.artifact import DataFacts, Manifest, library_versions
+from trivet.artifact import DataFacts, Draft, Manifest, library_versions
 from trivet.errors import TableError
-from trivet.store import ModelStore, checked
+from trivet.store import ModelStore
 from trivet.train.settings import TrainResult, TrainSettings
 
 #: How many hex digits of the inputs' digest name a version.
@@ -26,27 +25,50 @@ def train(settings: TrainSettings) -> TrainResult:
     trained (and scikit-learn is not even imported). Raises `TrivetError`.
     """
     store = ModelStore(settings.models_dir)
-    checked(settings.model)
     data_digest = _file_digest(settings.data)
     inputs = _inputs_digest(settings, data_digest)
-    version = inputs[:VERSION_DIGITS]
-    present = [known for known in store.versions(settings.model) if known.startswith(version)]
+    present = _revisions(store, settings.model, inputs[:VERSION_DIGITS])
     if present and not settings.force:
-        pointer = store.current(settings.model)
-        latest = pointer.version if pointer and pointer.version in present else present[-1]
-        if pointer is None and settings.promote:
-            store.promote(settings.model, latest)
-        return _result(store, settings, latest, trained=False)
+        return _up_to_date(store, settings, present)
+    version = inputs[:VERSION_DIGITS]
     if present:  # a version is never replaced: the same inputs again make its next revision
-        version = f"{version}-r{len(present) + 1}"
+        version = f"{version}-r{_revision(present[-1]) + 1}"
+    artifact = _fitted(settings, version, inputs, data_digest)
+    if not store.publish(settings.model, version, artifact.write, settings.promote):
+        return _up_to_date(store, settings, [version])  # another run was faster
+    return _result(store, settings, version, trained=True)
 
+
+def _revisions(store: ModelStore, name: str, version: str) -> list[str]:
+    """The versions from the same inputs, oldest first: ``VERSION``, ``VERSION-r2``, ..."""
+    return sorted((v for v in store.versions(name) if v.split("-")[0] == version), key=_revision)
+
+
+def _revision(version: str) -> int:
+    return int(version.partition("-r")[2] or 1)
+
+
+def _up_to_date(store: ModelStore, settings: TrainSettings, present: list[str]) -> TrainResult:
+    pointer = store.current(settings.model)
+    version = pointer.version if pointer and pointer.version in present else present[-1]
+    if pointer is None and settings.promote:
+        store.promote(settings.model, version)
+    return _result(store, settings, version, trained=False)
+
+
+def _result(store: ModelStore, settings: TrainSettings, version: str, trained: bool) -> TrainResult:
+    pointer = store.current(settings.model)
+    manifest = store.artifact(settings.model, version).manifest
+    return TrainResult(manifest, trained, pointer.version if pointer else None)
+
+
+def _fitted(settings: TrainSettings, version: str, inputs: str, data_digest: str) -> Draft:
     # Imported here so that finding a model up to date costs nothing.
     from trivet.tables import read_table
     from trivet.train.fit import fit
     from trivet.train.report import render
 
-    table = read_table(settings.data)
-    model = fit(table, settings)
+    model = fit(read_table(settings.data), settings)
     manifest = Manifest(
         name=settings.model,
         version=version,
@@ -56,32 +78,11 @@ def train(settings: TrainSettings) -> TrainResult:
         metrics=model.metrics,
         baseline=model.baseline,
         settings=settings.shaping(),
-        data=DataFacts(
-            file=settings.data.name,
-            sha256=data_digest,
-            rows=table.num_rows,
-            rows_train=model.rows_train,
-            rows_held_out=model.rows_held_out,
-            rows_without_target=model.rows_without_target,
-        ),
+        data=DataFacts(file=settings.data.name, sha256=data_digest, rows=model.rows),
         libraries=library_versions(),
         files={},
     )
-    report = render(manifest)
-    store.publish(
-        settings.model,
-        version,
-        lambda directory: artifact.write(directory, manifest, model.pipeline, model.golden, report),
-    )
-    if settings.promote:
-        store.promote(settings.model, version)
-    return _result(store, settings, version, trained=True)
-
-
-def _result(store: ModelStore, settings: TrainSettings, version: str, trained: bool) -> TrainResult:
-    pointer = store.current(settings.model)
-    manifest = store.artifact(settings.model, version).manifest
-    return TrainResult(manifest, trained, pointer.version if pointer else None)
+    return Draft(manifest, model.pipeline, model.golden, render(manifest))
 
 
 def _inputs_digest(settings: TrainSettings, data_digest: str) -> str:
@@ -100,7 +101,7 @@ def _code_digest() -> str:
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         place = path.relative_to(package)
-        if place.parts[0] not in ("batch", "online", "cli.py", "__main__.py"):
+        if place.parts[0] not in ("batch", "online", "cli.py", "config.py", "listing.py"):
             digest.update(place.as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
@@ -110,6 +111,4 @@ def _file_digest(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise TableError(
-            f"{path}: can't be read ({error.strerror}); check the path, or mount its folder"
-        ) from error
+        raise TableError(f"{path}: can't be read ({error.strerror}); check the path") from error

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import get_args
 
 from pydantic import JsonValue
 
 from trivet.artifact import Manifest
 from trivet.contract import Kind, Task
+from trivet.errors import SettingsError
+
+#: Settings that say where a model is read from and goes to; all others shape it.
+NOT_SHAPING = {"data", "model", "models_dir", "promote", "force"}
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Settings of one training run; those in `shaping` decide what model comes out."""
+    """Settings of one training run; raises `SettingsError` for a kind that there is not."""
 
     data: Path
     target: str
@@ -33,21 +39,18 @@ class TrainSettings:
     promote: bool = True
     force: bool = False
 
+    def __post_init__(self) -> None:
+        """Check what types alone don't."""
+        for name, kind in self.kinds.items():
+            if kind not in get_args(Kind):
+                known = ", ".join(get_args(Kind))
+                raise SettingsError(f"{name} can't be of kind {kind!r}; a kind is one of {known}")
+
     def shaping(self) -> dict[str, JsonValue]:
-        """The settings that shape the model, as JSON: not where it is read from or goes to."""
-        return {
-            "target": self.target,
-            "identifiers": [*sorted(self.identifiers)],
-            "exclude": [*sorted(self.exclude)],
-            "time_column": self.time_column,
-            "kinds": dict(sorted(self.kinds.items())),
-            "nullable": [*sorted(self.nullable)],
-            "task": self.task,
-            "estimator": self.estimator,
-            "params": dict(sorted(self.params.items())),
-            "held_out": self.held_out,
-            "seed": self.seed,
-        }
+        """The settings that shape the model, as JSON: their digest is part of a version's name."""
+        settings = {name: value for name, value in asdict(self).items() if name not in NOT_SHAPING}
+        as_json: dict[str, JsonValue] = json.loads(json.dumps(settings, sort_keys=True))
+        return as_json
 
 
 @dataclass(frozen=True)
