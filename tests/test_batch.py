@@ -13,6 +13,7 @@ import pytest
 from tests.conftest import NOVEMBER, read_csv, run_trivet
 from trivet.batch.run import BatchResult, BatchSettings, batch_predict
 from trivet.errors import StoreError, TableError
+from trivet.tables import read_table
 
 ADDED = ["prediction", "probability_false", "probability_true", "model_version"]
 Predict = Callable[[Path, Path], BatchResult]
@@ -99,6 +100,33 @@ def test_a_header_alone_gives_a_header_alone(
     november.write_text(november.read_text().splitlines()[0] + "\n")
     assert predict(november, tmp_path / "out.csv").rows == 0
     assert (tmp_path / "out.csv").read_text().strip().split(",")[-4:] == ADDED
+
+
+def test_a_column_that_may_be_missing_may_be_absent(
+    predict: Predict, november: Path, tmp_path: Path
+) -> None:
+    table = pa.csv.read_csv(november)
+    empty = table.set_column(
+        table.column_names.index("wind_gust"), "wind_gust", pa.nulls(table.num_rows, pa.float64())
+    )
+    pa.csv.write_csv(empty, tmp_path / "empty.csv")
+    pa.csv.write_csv(table.drop_columns(["wind_gust"]), tmp_path / "absent.csv")
+    assert predict(tmp_path / "empty.csv", tmp_path / "a.csv").absent == []
+    assert predict(tmp_path / "absent.csv", tmp_path / "b.csv").absent == ["wind_gust"]
+    assert (tmp_path / "a.csv").read_text() == (tmp_path / "b.csv").read_text()
+
+
+def test_a_misspelt_column_is_not_taken_for_an_absent_one(
+    predict: Predict, november: Path, tmp_path: Path
+) -> None:
+    november.write_text(november.read_text().replace("wind_gust", "windgust"))
+    with pytest.raises(TableError, match="no column 'wind_gust'; did you mean 'windgust'"):
+        predict(november, tmp_path / "out.csv")
+
+
+def test_an_empty_line_of_one_column_is_an_empty_cell(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("x\n1\n\n3\n")
+    assert read_table(tmp_path / "table.csv")["x"].to_pylist() == ["1", None, "3"]
 
 
 def replace_cell(path: Path, row: int, name: str, value: str) -> None:

@@ -19,11 +19,11 @@ NUMBERS = [str(n % 7) for n in range(ROWS)]
 
 
 def settings(**options: object) -> TrainSettings:
-    return TrainSettings(data=Path("table.csv"), target="y", **options)  # type: ignore[arg-type]
+    return TrainSettings(**{"data": Path("table.csv"), "target": "y", **options})  # type: ignore[arg-type]
 
 
 def infer(columns: dict[str, object], options: TrainSettings | None = None) -> Contract:
-    table = pa.table({"y": [str(n) for n in range(ROWS)], "plain": NUMBERS, **columns})
+    table = pa.table({"y": list(range(ROWS)), "plain": NUMBERS, **columns})
     options = options or settings(task="regression")
     target, _ = infer_target(table, options)
     return infer_contract(table, target, np.ones(ROWS, dtype=bool), options)[0]
@@ -62,6 +62,16 @@ def test_codes_with_leading_zeros_stay_text() -> None:
     assert contract.columns[1].categories == ("007", "010")
 
 
+def test_text_of_a_typed_file_stays_text() -> None:
+    assert kind_of(["10", "20"] * 20, data=Path("table.parquet")) == "category"
+    assert kind_of(["2013-01-01", "2014-01-01"] * 20, data=Path("table.parquet")) == "timestamp"
+
+
+def test_a_decimal_point_makes_a_number() -> None:
+    assert kind_of(["29.0", "30.0"] * 20) == "number"
+    assert target_of(["1.0", "0.0"]) == target_of([1.0, 0.0]) == ("classification", (0, 1))
+
+
 def test_a_kind_that_is_said_wins() -> None:
     assert kind_of(NUMBERS, kinds={"x": "category"}) == "category"
 
@@ -92,6 +102,7 @@ def test_unusable_columns_are_named_with_the_reason() -> None:
     assert reason_for([str(n + 100) for n in range(ROWS)]).startswith("an identifier in disguise")
     scattered = [str(n * n) for n in range(ROWS)]
     assert reason_for(scattered, "customer_id").startswith("an identifier in disguise")
+    assert reason_for(scattered, "").startswith("an identifier in disguise")
     assert reason_for([f"the {n}th of many words" for n in range(ROWS)]).startswith("free text")
     assert "can't be a feature" in reason_for([[1, 2]] * ROWS)
 
@@ -142,6 +153,7 @@ def test_rows_without_a_target_are_marked() -> None:
         (["a", "b"], "regression", "a regression needs numbers"),
         (["0.5", "1"], "classification", "fractions"),
         (["a", "a"], None, "a classifier needs two"),
+        ([2**53 + 2, 2**53 + 4], None, "beyond 2.53"),
         (["2013-01-01", "2013-01-02"], None, "is timestamp"),
         ([[1], [2]], None, "must be numbers or labels"),
     ],

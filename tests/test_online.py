@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.conftest import ROOT, ready_client, serving, wait_until
+from tests.conftest import ROOT, ready_client, run_trivet, serving, wait_until
 from trivet.artifact import Artifact
 from trivet.online.app import create_app
 from trivet.online.live_model import ServeSettings
@@ -106,6 +108,12 @@ def test_another_media_type_is_415(client: TestClient) -> None:
     assert "Content-Type: application/json" in problem(response, 415)["detail"]
 
 
+def test_an_encoded_body_is_415(client: TestClient) -> None:
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    response = client.post("/predict", content=gzip.compress(b"{}"), headers=headers)
+    assert "Content-Encoding" in problem(response, 415)["detail"]
+
+
 @pytest.mark.parametrize(
     "media_type", ["application/json; charset=utf-8", "application/x+json", ""]
 )
@@ -117,6 +125,7 @@ def test_json_by_other_names_is_taken(client: TestClient, media_type: str) -> No
 
 def test_unknown_paths_and_wrong_methods(client: TestClient) -> None:
     assert "/nowhere" in problem(client.get("/nowhere"), 404)["detail"]
+    problem(client.post("/predict/", json=FLIGHT), 404)
     response = client.get("/predict")
     assert "does not take GET" in problem(response, 405)["detail"]
     assert response.headers["allow"] == "POST"
@@ -210,6 +219,16 @@ def test_a_process_of_its_own_answers_and_stops_with_0(flights_store: Path, tmp_
         assert status == 200
         assert body["predictions"][0]["prediction"] is False
     assert server.process.returncode == 0
+
+
+def test_a_port_in_use_is_one_line(flights_store: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        options = ("--model", "flights", "--models-dir", str(flights_store), "--port", port)
+        result = run_trivet("serve", *options, cwd=tmp_path)
+    assert result.returncode == 1
+    assert f"{port} can't be listened on" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_several_workers_answer_and_stop_with_0(flights_store: Path, tmp_path: Path) -> None:

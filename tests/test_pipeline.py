@@ -64,6 +64,33 @@ def test_every_estimator_learns(table: Path, tmp_path: Path, estimator: str, tar
     assert len(Predictor.load(artifact).predict_records(nothing).values) == 1
 
 
+EXTREME: list[dict[str, object]] = [
+    {"number": 1e300, "integer": -(10**39)},
+    {"number": -1e300, "category": "unheard of"},
+    {"timestamp": "9999-12-31"},
+    {"timestamp": "0001-01-01"},
+    {"timestamp": "1600-02-29T12:30:00Z"},
+]
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_the_world_may_go_beyond_what_training_saw(
+    table: Path, tmp_path: Path, estimator: str
+) -> None:
+    target = "amount" if estimator == "ridge" else "binary"
+    exclude = tuple(set(TARGETS) - {target})
+    options = {"estimator": estimator, "target": target, "exclude": exclude}
+    artifact = fitted(table, tmp_path, params=FAST.get(estimator, {}), **options)
+    answers = Predictor.load(artifact).predict_records(EXTREME)
+    assert len(answers.values) == len(EXTREME)
+
+
+def test_weights_of_classes_are_given_by_their_names(table: Path, tmp_path: Path) -> None:
+    exclude = ("several", "amount")
+    artifact = fitted(table, tmp_path, exclude=exclude, params={"class_weight": {"true": 9.0}})
+    assert artifact.load_pipeline().named_steps["estimator"].class_weight == {True: 9.0}
+
+
 def test_hyperparameters_reach_the_estimator(table: Path, tmp_path: Path) -> None:
     artifact = fitted(table, tmp_path, params={"max_iter": 3})
     assert artifact.load_pipeline().named_steps["estimator"].n_iter_ == 3

@@ -8,6 +8,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from tests.conftest import FLIGHTS, NOVEMBER, ROOT, TRIVET, run_trivet, write_csv
@@ -68,6 +70,33 @@ def test_force_trains_again_beside_what_is_there(store: ModelStore) -> None:
     assert forced.manifest.metrics == first.manifest.metrics
     assert not train(settings).trained
     assert store.rollback("flights") == first.manifest.version
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "model.joblib"])
+@pytest.mark.parametrize("content", [None, b"{}"])
+def test_training_again_mends_a_damaged_version(
+    store: ModelStore, name: str, content: bytes | None
+) -> None:
+    settings = replace(FLIGHTS, models_dir=store.root)
+    first = train(settings)
+    damaged = store.root / "flights" / first.manifest.version / name
+    damaged.write_bytes(content) if content is not None else damaged.unlink()
+    mended = train(settings)
+    assert mended.trained
+    assert mended.current == mended.manifest.version == f"{first.manifest.version}-r2"
+    Predictor.load(store.artifact("flights"))
+    assert not train(settings).trained
+
+
+def test_row_labels_of_pandas_are_no_feature(store: ModelStore, tmp_path: Path) -> None:
+    rows = pa.table({"x": [n % 7 for n in range(40)], "y": [n % 2 for n in range(40)]})
+    labels = pa.array(range(40, 0, -1))
+    pa.parquet.write_table(
+        rows.append_column("__index_level_0__", labels), tmp_path / "table.parquet"
+    )
+    settings = replace(FLIGHTS, data=tmp_path / "table.parquet", target="y", identifiers=())
+    manifest = train(replace(settings, time_column=None, models_dir=store.root)).manifest
+    assert manifest.contract.feature_names == ("x",)
 
 
 def test_other_settings_or_data_make_another_version(store: ModelStore, tmp_path: Path) -> None:

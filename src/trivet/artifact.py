@@ -116,7 +116,7 @@ class Artifact:
             place = ".".join(str(part) for part in fault["loc"])
             raise ArtifactError(
                 f"{path / MANIFEST}: not a manifest of this trivet ({place}: {fault['msg']}); "
-                "train the model again"
+                "train the model again, and promote what that makes"
             ) from error
         return cls(path, manifest)
 
@@ -133,7 +133,10 @@ class Artifact:
 
     def golden_rows(self) -> GoldenRows:
         """The golden rows, checked against their digest."""
-        return GoldenRows.model_validate_json(self._checked(GOLDEN))
+        try:
+            return GoldenRows.model_validate_json(self._checked(GOLDEN))
+        except ValidationError as error:
+            raise ArtifactError(f"{self.path / GOLDEN}: holds no golden rows; {RECOVER}") from error
 
     def verify(self) -> dict[str, bytes]:
         """Check library versions, then as `verify_files`; raises `ArtifactError`."""

@@ -14,7 +14,7 @@ from typing import Any, get_args
 import click
 
 import trivet
-from trivet.config import load_defaults
+from trivet.config import DescribedByFlags, load_defaults
 from trivet.contract import Kind
 from trivet.errors import SettingsError, TrivetError
 
@@ -52,20 +52,6 @@ class Trivet(click.Group):
             if error.name is None or error.name.startswith("trivet"):
                 raise
             raise click.ClickException(_missing_package(error.name)) from error
-
-
-class DescribedByFlags(click.Command):
-    """With --target on the command line, the flags describe the table, and not trivet.toml.
-
-    Identifiers or a time column of the file's own table would be wrong for any other.
-    """
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the options, without the file's defaults for what describes a table."""
-        if any(arg.partition("=")[0] == "--target" for arg in args):
-            kept = {"models_dir": (ctx.default_map or {}).get("models_dir")}
-            ctx.default_map = {name: value for name, value in kept.items() if value is not None}
-        return super().parse_args(ctx, args)
 
 
 @click.group(
@@ -174,6 +160,8 @@ def batch_predict(**options: Any) -> None:
     settings = BatchSettings(**options)
     result = batch_predict(settings)
     model = f"{result.model} {result.model_version}"
+    for name in result.absent:
+        click.echo(f"no column {name}: missing in every row", err=True)
     click.echo(f"{result.rows:,} rows predicted by {model}: {settings.output}")
 
 

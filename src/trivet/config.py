@@ -53,6 +53,20 @@ def load_defaults(path: Path, root: click.Group, required: bool) -> Section:
         raise SettingsError(f"{path}: {error}") from error
 
 
+class DescribedByFlags(click.Command):
+    """With --target on the command line, the flags describe the table, and not trivet.toml.
+
+    Identifiers or a time column of the file's own table would be wrong for any other.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the options, without the file's defaults for what describes a table."""
+        if any(arg.partition("=")[0] == "--target" for arg in args):
+            kept = {"models_dir": (ctx.default_map or {}).get("models_dir")}
+            ctx.default_map = {name: value for name, value in kept.items() if value is not None}
+        return super().parse_args(ctx, args)
+
+
 def _defaults(where: str, group: click.Group, sections: Section, shared: Section) -> Section:
     _require_known(where, sections, group.commands)
     defaults: Section = {}

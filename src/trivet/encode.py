@@ -83,16 +83,24 @@ class RecordEncoder:
         self, row: int, record: object, suggest: Callable[[str], str | None]
     ) -> Iterable[Fault]:
         if not isinstance(record, Mapping):
-            yield Fault(row, None, "not_a_record", "an object with a value per field")
+            expected = "an object with a value per field"
+            yield Fault(row=row, code="not_a_record", expected=expected)
             return
         for name in record:
             if name not in self._known:
-                yield Fault(row, name, "unknown_field", "one of the model's fields", suggest(name))
+                yield Fault(
+                    row=row,
+                    field=name,
+                    code="unknown_field",
+                    expected="one of the model's fields",
+                    nearest=suggest(name),
+                )
         for name, encode in self._encoders:
             try:
                 encode(record.get(name))
             except Unfit as unfit:
-                yield Fault(row, name, unfit.code, self._expected[name])
+                expected = self._expected[name]
+                yield Fault(row=row, field=name, code=unfit.code, expected=expected)
 
 
 def column_encoder(column: Column) -> Callable[[object], float]:
@@ -201,7 +209,8 @@ def _timestamp(value: object) -> float:
         return _missing(value)
     try:
         moment = datetime.fromisoformat(value)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return moment.astimezone(UTC).timestamp()  # which must lie in the years 1 to 9999, too
     except (ValueError, OverflowError):
         raise Unfit("type") from None
 

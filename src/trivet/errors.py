@@ -40,7 +40,7 @@ class ArtifactError(TrivetError):
     """An artifact is not what train wrote, or was made for another environment."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Fault:
     """One thing that is wrong with one record.
 
@@ -49,8 +49,8 @@ class Fault:
     known field name closest to an unknown one.
     """
 
-    row: int | None
-    field: str | None
+    row: int | None = None
+    field: str | None = None
     code: str
     expected: str
     nearest: str | None = None

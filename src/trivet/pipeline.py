@@ -52,6 +52,10 @@ def build_pipeline(
         if param not in known:
             hint = did_you_mean(param, known) or f"; it has {', '.join(known)}"
             raise SettingsError(f"estimator {estimator!r} has no parameter {param!r}{hint}")
+    if isinstance(weights := params.get("class_weight"), Mapping):  # a file's keys are all text
+        labels = dict(zip(contract.target.label_names, contract.target.labels, strict=True))
+        weights = {labels.get(name, name): weight for name, weight in weights.items()}
+        params = {**params, "class_weight": weights}
     if "random_state" in known:
         model.set_params(random_state=seed)
     if features is _native_features:  # they come first, see _by_kind
@@ -64,10 +68,15 @@ def timestamp_parts(frame: pd.DataFrame) -> NDArray[np.float64]:
     parts: list[Any] = []
     for name in frame.columns:
         moment = frame[name].dt
-        hour = moment.hour + moment.minute / 60
-        days = (frame[name] - pd.Timestamp(0)) / pd.Timedelta(days=1)
-        parts += [days, moment.month, moment.day_of_week, hour]
+        days = (frame[name].to_numpy() - np.datetime64(0, "us")) / np.timedelta64(1, "D")
+        parts += [days, moment.month, moment.day_of_week, moment.hour + moment.minute / 60]
     return np.column_stack([np.asarray(part, dtype=np.float64) for part in parts])
+
+
+def within_float32(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Numbers cut off at what float32 can hold, in which forests compare them."""
+    limits = np.finfo(np.float32)
+    return np.clip(numbers, limits.min, limits.max)
 
 
 def _native_features(contract: Contract) -> ColumnTransformer:
@@ -91,7 +100,8 @@ def _imputed_features(contract: Contract) -> ColumnTransformer:
     codes = OrdinalEncoder(
         handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-1
     )
-    return _by_kind(contract, categories=codes, numbers=_median(), timestamps=[_median()])
+    numbers = make_pipeline(FunctionTransformer(within_float32), _median())
+    return _by_kind(contract, categories=codes, numbers=numbers, timestamps=[_median()])
 
 
 def _median(add_indicator: bool = False) -> SimpleImputer:

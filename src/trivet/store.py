@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from trivet.artifact import Artifact
+from trivet.artifact import MANIFEST, Artifact
 from trivet.contract import Frozen
 from trivet.errors import StoreError, did_you_mean
 
@@ -44,10 +44,15 @@ class ModelStore:
         names = (path.name for path in self.root.glob("*") if NAME.fullmatch(path.name))
         return sorted(name for name in names if self.versions(name))
 
+    def taken(self, name: str) -> list[str]:
+        """Names that stand for a version, or for what is left of one, sorted."""
+        paths = (self.root / checked(name)).glob("*/")
+        return sorted(path.name for path in paths if NAME.fullmatch(path.name))
+
     def versions(self, name: str) -> list[str]:
         """Names of a model's versions, sorted; one that is being written is not among them."""
-        manifests = (self.root / checked(name)).glob("*/manifest.json")
-        return sorted(path.parent.name for path in manifests if NAME.fullmatch(path.parent.name))
+        home = self.root / name
+        return [version for version in self.taken(name) if (home / version / MANIFEST).exists()]
 
     def current(self, name: str) -> Pointer | None:
         """The pointer of a model, or None where nothing was published yet."""
@@ -111,13 +116,16 @@ class ModelStore:
         if self.current(name) is None:
             raise StoreError(self._no_model(name))
         with self._locked(name) as home:
-            pointer = self.current(name)
-            if pointer is None or not pointer.history:
+            pointer, known = self.current(name), self.versions(name)
+            earlier = (
+                [version for version in pointer.history if version in known] if pointer else []
+            )
+            if not earlier:
                 raise StoreError(
                     f"{self.root}: model {name!r} has no earlier version to roll back to; "
                     "choose one with `trivet models promote`"
                 )
-            *history, version = pointer.history
+            *history, version = earlier
             self.artifact(name, version).verify_files()
             _write_pointer(home, Pointer(version=version, history=tuple(history)))
         return version

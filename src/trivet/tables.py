@@ -6,6 +6,7 @@ where the model was trained on text.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from datetime import date
 from decimal import Decimal
@@ -21,10 +22,13 @@ from numpy.typing import NDArray
 
 from trivet.contract import Column, Contract, Kind
 from trivet.encode import EXPECTED, MISSING_WORDS, Unfit, column_encoder, parse_cell
-from trivet.errors import TableError, did_you_mean
+from trivet.errors import TableError, did_you_mean, nearest
 
 Rows = NDArray[np.float64]
 T = TypeVar("T")
+
+#: What pandas calls the column of its row labels in a Parquet file, when they have no name.
+PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 
 
 def read_table(path: Path) -> pa.Table:
@@ -76,11 +80,25 @@ def encode_table(table: pa.Table, contract: Contract, source: Path) -> Rows:
     Raises `TableError`, which names row (the first is 1), column and value, for a value that breaks
     the contract.
     """
-    require_columns(table, contract.feature_names, source)
-    rows = np.empty((table.num_rows, len(contract.columns)))
+    absent = absent_columns(table, contract, source)
+    rows = np.full((table.num_rows, len(contract.columns)), np.nan)
     for position, column in enumerate(contract.columns):
-        rows[:, position] = encode_column(table.column(column.name), column, source)
+        if column.name not in absent:
+            rows[:, position] = encode_column(table.column(column.name), column, source)
     return rows
+
+
+def absent_columns(table: pa.Table, contract: Contract, source: Path) -> list[str]:
+    """Features that the table has no column for: missing in every row.
+
+    Raises `TableError` where one may not be missing, or looks like a column that is misspelt.
+    """
+    absent = [column for column in contract.columns if column.name not in table.column_names]
+    unknown = set(table.column_names) - {*contract.feature_names, *contract.ignored_names}
+    for column in absent:
+        if not column.nullable or nearest(column.name, unknown):
+            require_columns(table, (column.name,), source)
+    return [column.name for column in absent]
 
 
 def encode_column(values: pa.ChunkedArray, column: Column, source: Path) -> Rows:
@@ -117,6 +135,7 @@ def _read_csv(path: Path) -> pa.Table:
     newlines = pa.csv.ParseOptions(newlines_in_values=True)
     with pa.csv.open_csv(path, parse_options=newlines) as reader:
         header = reader.schema.names
+    newlines.ignore_empty_lines = len(header) > 1  # of one column, an empty line is an empty cell
     as_text = pa.csv.ConvertOptions(
         column_types=dict.fromkeys(header, pa.string()), null_values=[""], strings_can_be_null=True
     )
@@ -126,10 +145,15 @@ def _read_csv(path: Path) -> pa.Table:
 def _read_parquet(path: Path) -> pa.Table:
     table = pa.parquet.read_table(path)
     for position, field in enumerate(table.schema):
-        if pa.types.is_dictionary(field.type):  # a pandas categorical: its values are what it says
-            values = table.column(position).cast(field.type.value_type)
-            table = table.set_column(position, field.name, values)
-    return table
+        plain = field.type
+        if pa.types.is_dictionary(plain):  # a pandas categorical: its values are what it says
+            plain = plain.value_type
+        if pa.types.is_string_view(plain):
+            plain = pa.string()
+        if plain != field.type:
+            table = table.set_column(position, field.name, table.column(position).cast(plain))
+    labels = [name for name in table.column_names if PANDAS_INDEX.fullmatch(name)]
+    return table.drop_columns(labels)
 
 
 def _cast(values: pa.ChunkedArray, column: Column) -> Rows | None:

@@ -12,7 +12,7 @@ from trivet.contract import Contract
 from trivet.errors import TableError
 from trivet.predictor import Predictions, Predictor
 from trivet.store import ModelStore, sync
-from trivet.tables import check_ending, encode_table, read_table, write_table
+from trivet.tables import absent_columns, check_ending, encode_table, read_table, write_table
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class BatchResult:
     """What a batch run did."""
 
     rows: int
+    absent: list[str]
     model: str
     model_version: str
 
@@ -57,7 +58,8 @@ def batch_predict(settings: BatchSettings) -> BatchResult:
             f"{settings.input}: column {taken[0]!r} would appear twice in the output; rename it"
         )
     _write_aside(pa.table(carried | added), settings.output, ending)
-    return BatchResult(table.num_rows, artifact.manifest.name, version)
+    absent = absent_columns(table, contract, settings.input)
+    return BatchResult(table.num_rows, absent, artifact.manifest.name, version)
 
 
 def _prediction_columns(

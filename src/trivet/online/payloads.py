@@ -13,10 +13,21 @@ from trivet.online.problems import ProblemError
 from trivet.online.schemas import to_json
 from trivet.predictor import Predictions
 
+_UNREADABLE: dict[type[Exception], str] = {
+    json.JSONDecodeError: "{}",
+    UnicodeDecodeError: "it is not UTF-8",
+    RecursionError: "it is nested too deeply",
+    ValueError: "a whole number in it has too many digits",
+}
 
-def require_json(content_type: str | None) -> None:
-    """Raise a 415 problem for a media type that is not JSON; none at all is taken for JSON."""
-    media_type = (content_type or "application/json").partition(";")[0].strip().lower()
+
+def require_json(headers: Mapping[str, str]) -> None:
+    """Raise a 415 problem for a body that is not plain JSON; no media type is taken for JSON."""
+    if encoding := headers.get("content-encoding"):
+        detail = f"the body is encoded as {encoding}; send it without a Content-Encoding"
+        raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
+    media_type = headers.get("content-type") or "application/json"
+    media_type = media_type.partition(";")[0].strip().lower()
     if media_type != "application/json" and not media_type.endswith("+json"):
         raise ProblemError(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -32,7 +43,9 @@ def parse_records(body: bytes, contract: Contract) -> list[object]:
     try:
         content = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise ProblemError(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {error}") from None
+        reason = next(text for kind, text in _UNREADABLE.items() if isinstance(error, kind))
+        detail = f"the body can't be read as JSON: {reason.format(error)}"
+        raise ProblemError(HTTPStatus.BAD_REQUEST, detail) from None
     if not isinstance(content, Mapping):
         raise _rejected(None, "not_a_record", 'a record, or {"instances": [records]}')
     records = content.get("instances")
@@ -63,4 +76,4 @@ def answer(predictions: Predictions, manifest: Manifest) -> bytes:
 
 
 def _rejected(field: str | None, code: str, expected: str) -> RecordsRejected:
-    return RecordsRejected([Fault(None, field, code, expected)])
+    return RecordsRejected([Fault(field=field, code=code, expected=expected)])

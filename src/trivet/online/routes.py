@@ -23,6 +23,7 @@ BAD_REQUESTS: dict[int | str, dict[str, Any]] = {
     400: {"description": "The body is not JSON.", **PROBLEM},
     415: {"description": "The body's media type is not JSON.", **PROBLEM},
     422: {"description": "The records break the contract; every fault is listed.", **PROBLEM},
+    500: {"description": "The service failed; its log says why.", **PROBLEM},
 }
 LINKS = {
     "predict": "/predict",
@@ -56,7 +57,7 @@ def create_router(live_model: LiveModel) -> APIRouter:
     async def predict(request: Request) -> Response:
         """Answers come in the order of the records, one a record."""
         ready = require_ready(live_model)
-        require_json(request.headers.get("content-type"))
+        require_json(request.headers)
         records = parse_records(await request.body(), ready.manifest.contract)
         # In a thread: a prediction of many rows must not hold up the health checks.
         body = await run_in_threadpool(_predict, ready, records)
@@ -77,6 +78,7 @@ def create_router(live_model: LiveModel) -> APIRouter:
         require_ready(live_model)
         return Health(status="ready")
 
+    @router.head("/model", include_in_schema=False)
     @router.get(
         "/model",
         response_model=ModelResponse,
@@ -100,6 +102,7 @@ def create_router(live_model: LiveModel) -> APIRouter:
         )
         return Response(body.model_dump_json(), headers=headers, media_type="application/json")
 
+    @router.head("/", include_in_schema=False)
     @router.get("/", summary="What there is")
     async def index() -> dict[str, str]:
         """Links to everything else."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 from dataclasses import replace
 from functools import partial
@@ -11,6 +12,7 @@ from functools import partial
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from trivet.errors import SettingsError
 from trivet.online.app import create_app
 from trivet.online.live_model import ServeSettings
 
@@ -32,8 +34,6 @@ def serve(settings: ServeSettings, host: str, port: int, workers: int) -> None:
     config = uvicorn.Config(
         partial(create_app, settings),
         factory=True,
-        host=host,
-        port=port,
         workers=workers,
         server_header=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
@@ -42,10 +42,21 @@ def serve(settings: ServeSettings, host: str, port: int, workers: int) -> None:
     # uvicorn raises the signal again once it has drained: then the work is done, a success.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
-    if workers == 1:
-        uvicorn.Server(config).run()
-    else:
-        Multiprocess(config, sockets=[config.bind_socket()]).run()
+    with _listen(host, port) as listener:
+        if workers == 1:
+            uvicorn.Server(config).run(sockets=[listener])
+        else:
+            Multiprocess(config, sockets=[listener]).run()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise SettingsError(
+            f"{host}:{port} can't be listened on ({error.strerror}); choose another --port"
+        ) from error
 
 
 LOGGING = {

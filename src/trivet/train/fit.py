@@ -78,7 +78,7 @@ def _moments(table: pa.Table, settings: TrainSettings) -> Rows | None:
         return None
     require_columns(table, (name,), settings.data)
     values = table.column(name)
-    kind = infer_kind(name, values, settings)
+    kind = settings.kinds.get(name) or infer_kind(name, values, settings)
     if kind not in ("timestamp", "integer", "number"):
         raise TrainingError(
             f"time column {name!r} is {kind or values.type}; it must hold timestamps"

@@ -25,9 +25,13 @@ MOST_LABELS = 20
 NAMES_ROWS = 0.5
 WORDS_OF_FREE_TEXT = 4
 
+#: Up to here float64 holds every whole number.
+LARGEST_WHOLE = 2**53
+
 EMPTY = "empty: no training row has a value"
 
-IDENTIFIER_NAME = re.compile(r"(^|[_\W])(id|uuid|guid|key)$", re.IGNORECASE)
+#: What identifiers are often called; pandas writes its row labels to a column without a name.
+IDENTIFIER_NAME = re.compile(r"|Unnamed: \d+|(.*[_\W])?(id|uuid|guid|key)", re.IGNORECASE)
 
 
 def infer_target(table: pa.Table, settings: TrainSettings) -> tuple[Target, Rows]:
@@ -55,6 +59,8 @@ def infer_target(table: pa.Table, settings: TrainSettings) -> tuple[Target, Rows
         raise TrainingError(
             f"target {name!r} holds fractions, which can't be labels; use --task regression"
         )
+    if np.abs(distinct).max(initial=0) > LARGEST_WHOLE:
+        raise TrainingError(f"target {name!r} holds labels beyond 2^53, which float64 can't hold")
     labels: list[Any] = list(categories) or [
         bool(value) if kind == "boolean" else int(value) for value in distinct
     ]
@@ -108,9 +114,12 @@ def infer_kind(name: str, values: pa.ChunkedArray, settings: TrainSettings) -> K
     """
     if not is_text(values.type):
         return _kind_of_type(values.type)
-    if pc.any(pc.match_substring_regex(values, r"^[+-]?0[0-9]")).as_py():
-        return "category"  # a code such as 007: a number would lose its zeros
-    kinds: tuple[Kind, ...] = ("integer", "number", "boolean", "timestamp")
+    kinds: tuple[Kind, ...] = ("timestamp",)  # what else is text in a typed file is meant as text
+    if settings.data.suffix.lower() == ".csv":
+        if pc.any(pc.match_substring_regex(values, r"^[+-]?0[0-9]")).as_py():
+            return "category"  # a code such as 007: a number would lose its zeros
+        decimals = pc.any(pc.match_substring_regex(values, r"[.eE]")).as_py()
+        kinds = ("number" if decimals else "integer", "number", "boolean", "timestamp")
     trouble: dict[Kind, TableError] = {}
     for kind in kinds:
         column = Column(name=name, kind=kind, nullable=True, missing=0)
@@ -119,7 +128,7 @@ def infer_kind(name: str, values: pa.ChunkedArray, settings: TrainSettings) -> K
             return kind
         except TableError as error:
             trouble[kind] = error
-    if _nearly_numbers(values):
+    if "number" in trouble and _nearly_numbers(values):
         raise TrainingError(
             f"{trouble['number']}; or, if the column holds labels, --kind {name}=category"
         )
@@ -169,7 +178,7 @@ def _unusable(
     different = f"{distinct} different values in {len(present)} rows"
     if kind == "integer" and distinct == len(present) > 1:
         consecutive = present.max() - present.min() == distinct - 1
-        if consecutive or IDENTIFIER_NAME.search(name):
+        if consecutive or IDENTIFIER_NAME.fullmatch(name):
             return f"an identifier in disguise: {different} (--kind {name}=integer keeps it)"
     if kind == "category" and distinct > NAMES_ROWS * len(present) and distinct > 2:
         words = sum(len(text.split()) for text in categories) / len(categories)

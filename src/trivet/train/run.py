@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from datetime import UTC, datetime
 from importlib.metadata import version as installed_version
 from pathlib import Path
 
 import trivet
 from trivet.artifact import DataFacts, Draft, Manifest, library_versions
-from trivet.errors import TableError
+from trivet.errors import ArtifactError, TableError
 from trivet.store import ModelStore
 from trivet.train.settings import TrainResult, TrainSettings
 
@@ -27,12 +28,13 @@ def train(settings: TrainSettings) -> TrainResult:
     store = ModelStore(settings.models_dir)
     data_digest = _file_digest(settings.data)
     inputs = _inputs_digest(settings, data_digest)
-    present = _revisions(store, settings.model, inputs[:VERSION_DIGITS])
+    version = inputs[:VERSION_DIGITS]
+    taken = _revisions(store, settings.model, version)
+    present = [known for known in taken if _is_whole(store, settings.model, known)]
     if present and not settings.force:
         return _up_to_date(store, settings, present)
-    version = inputs[:VERSION_DIGITS]
-    if present:  # a version is never replaced: the same inputs again make its next revision
-        version = f"{version}-r{_revision(present[-1]) + 1}"
+    if taken:  # a version is never replaced: the same inputs again make its next revision
+        version = f"{version}-r{_revision(taken[-1]) + 1}"
     artifact = _fitted(settings, version, inputs, data_digest)
     if not store.publish(settings.model, version, artifact.write, settings.promote):
         return _up_to_date(store, settings, [version])  # another run was faster
@@ -41,7 +43,16 @@ def train(settings: TrainSettings) -> TrainResult:
 
 def _revisions(store: ModelStore, name: str, version: str) -> list[str]:
     """The versions from the same inputs, oldest first: ``VERSION``, ``VERSION-r2``, ..."""
-    return sorted((v for v in store.versions(name) if v.split("-")[0] == version), key=_revision)
+    named = re.compile(rf"{version}(-r[0-9]+)?")
+    return sorted((known for known in store.taken(name) if named.fullmatch(known)), key=_revision)
+
+
+def _is_whole(store: ModelStore, name: str, version: str) -> bool:
+    try:
+        store.artifact(name, version).verify_files()
+    except ArtifactError:
+        return False
+    return True
 
 
 def _revision(version: str) -> int:
