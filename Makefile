@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 INSTALLED := .venv/.installed
 BIN := .venv/bin
 
-.PHONY: help setup demo train batch-predict serve test lint lock clean
+.PHONY: help setup demo train batch-predict serve test lint bench-compiled lock clean
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ lint: setup ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench-compiled: train ## compare the compiled model with its pipeline
+	$(BIN)/python bench/compiled.py
 
 lock: setup ## renew requirements.txt, the lock of all legs for Python 3.11 to 3.13
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \

@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import run_trivet, serving
 from trivet.artifact import GOLDEN, MANIFEST, MODEL, REPORT, Artifact
+from trivet.compiled import ARRAYS, SPEC
 from trivet.errors import ArtifactError
 from trivet.predictor import Predictor
 
@@ -91,7 +92,7 @@ def test_the_trap_works(tmp_path: Path) -> None:
     assert (tmp_path / "unpickled").exists()
 
 
-@pytest.mark.parametrize("name", [MODEL, GOLDEN, REPORT])
+@pytest.mark.parametrize("name", [MODEL, GOLDEN, REPORT, SPEC, ARRAYS])
 def test_every_file_is_sealed(copy: Path, name: str) -> None:
     (copy / name).write_bytes((copy / name).read_bytes() + b" ")
     with pytest.raises(ArtifactError, match=f"{name}: its SHA-256"):

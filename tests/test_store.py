@@ -13,6 +13,8 @@ from trivet.errors import ArtifactError, StoreError
 from trivet.listing import describe
 from trivet.store import ModelStore, Pointer
 
+CONTENTS = {"model.joblib": b"a pipeline", "golden.json": b"rows", "report.md": b"a report"}
+
 
 @pytest.fixture
 def store(flights: Artifact, tmp_path: Path) -> ModelStore:
@@ -25,7 +27,7 @@ def store(flights: Artifact, tmp_path: Path) -> ModelStore:
 
 def publish(store: ModelStore, version: str, like: Artifact) -> bool:
     manifest = like.manifest.model_copy(update={"name": "m", "version": version})
-    draft = Draft(manifest, "a pipeline", like.golden_rows(), "")
+    draft = Draft(manifest, CONTENTS)
     return store.publish("m", version, draft.write)
 
 
@@ -125,7 +127,7 @@ from trivet.store import ModelStore
 like = Artifact.open(Path({str(flights.path)!r}))
 manifest = like.manifest.model_copy(update={{"name": "m", "version": "d"}})
 Path.{moment} = lambda *_: os._exit(9)
-draft = Draft(manifest, "a pipeline", like.golden_rows(), "")
+draft = Draft(manifest, {CONTENTS!r})
 ModelStore(Path({str(store.root)!r})).publish("m", "d", draft.write)
 """
     ended = subprocess.run([sys.executable, "-c", code], check=False)

@@ -8,18 +8,18 @@ manifest.json   contract, metrics, settings, library versions, and a digest of e
 
 from __future__ import annotations
 
-import hashlib
 import io
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any, Literal
 
-import joblib
 from pydantic import JsonValue, ValidationError
 
 from trivet.contract import Contract, Frozen, Record
@@ -33,6 +33,7 @@ LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "joblib")
 #: How many leading parts of a version must be equal for a pickle to be loaded.
 MUST_MATCH = {"python": 2, "scikit-learn": 2, "numpy": 1}
 
+ABSENT = "absent"
 RECOVER = "roll back to another version, or train again with --force"
 
 
@@ -61,7 +62,11 @@ class DataFacts(Frozen):
 
 
 class Manifest(Frozen):
-    """All that is known of a model; ``inputs`` is the digest of what went into it."""
+    """All that is known of a model.
+
+    ``inputs`` is the digest of what went into it; ``not_compiled`` says why it has no compiled
+    form, and is None where it has one.
+    """
 
     format: Literal[1] = 1
     name: str
@@ -74,27 +79,34 @@ class Manifest(Frozen):
     settings: dict[str, JsonValue]
     data: DataFacts
     libraries: dict[str, str]
+    not_compiled: str | None
     files: dict[str, str]
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A model that is not published yet."""
+    """A model that is not published yet: its manifest, and the contents of its files by name."""
 
     manifest: Manifest
-    pipeline: Any
-    golden: GoldenRows
-    report: str
+    contents: Mapping[str, bytes]
 
     def write(self, directory: Path) -> None:
         """Write the files; the manifest goes last and carries the digests of the others."""
-        joblib.dump(self.pipeline, directory / MODEL)
-        (directory / GOLDEN).write_text(self.golden.model_dump_json(), encoding="utf-8")
-        (directory / REPORT).write_text(self.report, encoding="utf-8")
-        files = {name: _sha256(directory / name) for name in (MODEL, GOLDEN, REPORT)}
-        sealed = self.manifest.model_copy(update={"files": files})
-        content = sealed.model_dump_json(indent=1) + "\n"
-        (directory / MANIFEST).write_text(content, encoding="utf-8")
+        for name, content in self.contents.items():
+            (directory / name).write_bytes(content)
+        digests = {name: sha256(content).hexdigest() for name, content in self.contents.items()}
+        sealed = self.manifest.model_copy(update={"files": digests})
+        manifest = sealed.model_dump_json(indent=1) + "\n"
+        (directory / MANIFEST).write_text(manifest, encoding="utf-8")
+
+
+def dump_pipeline(pipeline: Any) -> bytes:
+    """A fitted pipeline as the content of `MODEL`."""
+    import joblib
+
+    buffer = io.BytesIO()
+    joblib.dump(pipeline, buffer)
+    return buffer.getvalue()
 
 
 @dataclass(frozen=True)
@@ -124,6 +136,8 @@ class Artifact:
         """The fitted pipeline, unpickled after `verify`; raises `ArtifactError`."""
         content = self.verify()[MODEL]  # what is loaded is what was checked
         try:
+            import joblib  # needed for a pickle alone
+
             return joblib.load(io.BytesIO(content))
         except Exception as error:
             raise ArtifactError(
@@ -134,7 +148,7 @@ class Artifact:
     def golden_rows(self) -> GoldenRows:
         """The golden rows, checked against their digest."""
         try:
-            return GoldenRows.model_validate_json(self._checked(GOLDEN))
+            return GoldenRows.model_validate_json(self.read(GOLDEN))
         except ValidationError as error:
             raise ArtifactError(f"{self.path / GOLDEN}: holds no golden rows; {RECOVER}") from error
 
@@ -145,16 +159,18 @@ class Artifact:
 
     def verify_files(self) -> dict[str, bytes]:
         """Check every file's digest; returns the contents by name; raises `ArtifactError`."""
-        return {name: self._checked(name) for name in (MODEL, GOLDEN, REPORT)}
+        names = {MODEL, GOLDEN, REPORT, *self.manifest.files}
+        return {name: self.read(name) for name in sorted(names)}
 
-    def _checked(self, name: str) -> bytes:
+    def read(self, name: str) -> bytes:
+        """The content of a file, once it has the digest in the manifest; raises `ArtifactError`."""
         try:
             content = (self.path / name).read_bytes()
         except OSError as error:
             raise ArtifactError(
                 f"{self.path / name}: can't be read ({error.strerror}); {RECOVER}"
             ) from error
-        if hashlib.sha256(content).hexdigest() != self.manifest.files.get(name):
+        if sha256(content).hexdigest() != self.manifest.files.get(name):
             raise ArtifactError(
                 f"{self.path / name}: its SHA-256 is not the one in the manifest, so the file was "
                 f"changed or cut short, and is not loaded; {RECOVER}"
@@ -164,6 +180,8 @@ class Artifact:
     def _check_libraries(self) -> None:
         here = library_versions()
         for library, parts in MUST_MATCH.items():
+            if here[library] == ABSENT and self.manifest.not_compiled is None:
+                continue  # a compiled model needs no scikit-learn
             trained = self.manifest.libraries.get(library, "an unknown version")
             if trained.split(".")[:parts] != here[library].split(".")[:parts]:
                 install = "" if library == "python" else f"pip install {library}=={trained}, or "
@@ -181,9 +199,5 @@ def library_versions() -> dict[str, str]:
         try:
             versions[library] = installed_version(library)
         except PackageNotFoundError:
-            versions[library] = "absent"
+            versions[library] = ABSENT
     return versions
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

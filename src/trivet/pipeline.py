@@ -74,9 +74,8 @@ def timestamp_parts(frame: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def within_float32(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Numbers cut off at what float32 can hold, in which forests compare them."""
-    limits = np.finfo(np.float32)
-    return np.clip(numbers, limits.min, limits.max)
+    """Numbers cut off where float32 can still add them up: forests compare, and check, in it."""
+    return np.clip(numbers, -1e30, 1e30)
 
 
 def _native_features(contract: Contract) -> ColumnTransformer:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from trivet.artifact import Artifact, GoldenRows
+from trivet.compiled import TOLERANCE, CompiledPipeline
 from trivet.contract import Contract, Label
-from trivet.encode import UNSEEN_LABEL, RecordEncoder
+from trivet.encode import RecordEncoder
 from trivet.errors import ArtifactError
 
 Rows = NDArray[np.float64]
-
-#: How far, relatively, the answer to a golden row may lie from the golden answer.
-TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -33,38 +30,46 @@ class Predictions:
     probabilities: NDArray[np.float64] | None
 
 
-class Predictor:
-    """A fitted pipeline behind its contract."""
+class Model(Protocol):
+    """What answers: a compiled pipeline, or a fitted one."""
 
-    def __init__(self, contract: Contract, pipeline: Any) -> None:
+    def answers(self, rows: Rows) -> Rows:
+        """Probabilities (rows x labels), or numbers (rows,), for encoded rows (rows x features)."""
+
+
+class Predictor:
+    """A model behind its contract."""
+
+    def __init__(self, contract: Contract, model: Model) -> None:
         self.contract = contract
-        self._pipeline = pipeline
+        self.model = model
         self._encoder = RecordEncoder(contract)
 
     @classmethod
     def load(cls, artifact: Artifact) -> Predictor:
         """The predictor of an artifact, proven by its golden rows.
 
-        Raises `ArtifactError` where a file, a library version or a golden answer differs.
+        A compiled form is taken where there is one: then nothing is unpickled. Raises
+        `ArtifactError` where a file, a library version or a golden answer differs.
         """
-        predictor = cls(artifact.manifest.contract, artifact.load_pipeline())
+        contents, manifest = artifact.verify(), artifact.manifest
+        model: Model
+        if manifest.not_compiled is None:
+            model = CompiledPipeline.load(contents)
+        else:
+            from trivet.fitted import FittedPipeline  # with pandas, which a compiled form spares
+
+            model = FittedPipeline(manifest.contract, artifact.load_pipeline())
+        predictor = cls(manifest.contract, model)
         predictor.replay(artifact.golden_rows())
         return predictor
 
     def predict(self, rows: Rows) -> Predictions:
         """Predictions for rows of floats, (n x features), encoded as `trivet.encode` says."""
-        target = self.contract.target
-        if target.task == "regression":
-            empty = np.empty(0)
-            numbers = self._pipeline.predict(to_frame(rows, self.contract)) if len(rows) else empty
-            return Predictions([float(number) for number in numbers], None)
-        probabilities = (
-            self._pipeline.predict_proba(to_frame(rows, self.contract))
-            if len(rows)
-            else np.empty((0, len(target.labels)))
-        )
-        best = probabilities.argmax(axis=1)
-        return Predictions([target.labels[position] for position in best], probabilities)
+        answers, labels = self.model.answers(rows), self.contract.target.labels
+        if not labels:
+            return Predictions(answers.tolist(), None)
+        return Predictions([labels[best] for best in answers.argmax(axis=1)], answers)
 
     def predict_records(self, records: Iterable[object]) -> Predictions:
         """Predictions for records as JSON has them; raises `RecordsRejected` with every fault."""
@@ -91,23 +96,3 @@ class Predictor:
         else:
             answers = predictions.probabilities.tolist()
         return GoldenRows(records=records, answers=answers)
-
-
-def to_frame(rows: Rows, contract: Contract) -> pd.DataFrame:
-    """Rows of floats as the frame that pipelines are fitted on and asked with.
-
-    Numbers, integers and booleans are float64, timestamps naive UTC datetime64[us], categories text
-    (object); a missing value is NaN or NaT.
-    """
-    columns: dict[str, Any] = {}
-    for column, values in zip(contract.columns, rows.T, strict=True):
-        if column.kind == "category":
-            # The last name answers to -1, the position of an unseen category.
-            names = np.array([*column.categories, np.nan, UNSEEN_LABEL], dtype=object)
-            positions = np.where(np.isnan(values), len(column.categories), values).astype(np.intp)
-            columns[column.name] = pd.Series(names[positions], dtype=object)
-        elif column.kind == "timestamp":
-            columns[column.name] = np.round(values * 1e6).astype("datetime64[us]")
-        else:
-            columns[column.name] = values
-    return pd.DataFrame(columns)

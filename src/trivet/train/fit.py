@@ -11,12 +11,15 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.pipeline import Pipeline
 
 from trivet.artifact import GoldenRows, RowCounts
+from trivet.compiled import CompiledPipeline
 from trivet.contract import Column, Contract, Record, Target
 from trivet.encode import UNSEEN_LABEL, to_record
 from trivet.errors import SettingsError, TrainingError
+from trivet.fitted import FittedPipeline, to_frame
 from trivet.pipeline import build_pipeline
-from trivet.predictor import Predictor, to_frame
+from trivet.predictor import Predictor
 from trivet.tables import Rows, encode_column, require_columns
+from trivet.train.compile import NotCompilable, compile_pipeline, prove
 from trivet.train.evaluate import Scores, hold_out, score
 from trivet.train.infer import infer_contract, infer_kind, infer_target
 from trivet.train.settings import TrainSettings
@@ -26,9 +29,13 @@ GOLDEN_ROWS = 20
 
 @dataclass(frozen=True)
 class FittedModel:
-    """What a training run made, before it is published."""
+    """What a training run made, before it is published.
+
+    ``compiled`` is the pipeline's compiled form, or the reason why it has none.
+    """
 
     pipeline: Pipeline
+    compiled: CompiledPipeline | str
     contract: Contract
     metrics: Scores
     baseline: Scores
@@ -56,13 +63,15 @@ def fit(table: pa.Table, settings: TrainSettings) -> FittedModel:
     training = known & ~held_out
     contract, rows = infer_contract(table, target, training, settings)
     pipeline = _fitted(contract, rows[training], values[training], settings)
-    predictor = Predictor(contract, pipeline)
+    model = FittedPipeline(contract, pipeline)
+    compiled = _compiled(pipeline, contract, rows[held_out])
     return FittedModel(
         pipeline=pipeline,
         contract=contract,
-        metrics=score(target, values[held_out], _answers(predictor, rows[held_out])),
+        compiled=compiled,
+        metrics=score(target, values[held_out], model.answers(rows[held_out])),
         baseline=_baseline(target, values[training], values[held_out]),
-        golden=predictor.golden(_golden_records(contract, rows[held_out])),
+        golden=Predictor(contract, model).golden(_golden_records(contract, rows[held_out])),
         rows=RowCounts(
             total=len(values),
             train=int(training.sum()),
@@ -102,11 +111,13 @@ def _fitted(contract: Contract, rows: Rows, values: Rows, settings: TrainSetting
         raise TrainingError(f"scikit-learn could not fit this model: {error}") from error
 
 
-def _answers(predictor: Predictor, rows: Rows) -> Rows:
-    predictions = predictor.predict(rows)
-    if predictions.probabilities is None:
-        return np.array(predictions.values, dtype=np.float64)
-    return predictions.probabilities
+def _compiled(pipeline: Pipeline, contract: Contract, rows: Rows) -> CompiledPipeline | str:
+    try:
+        compiled = compile_pipeline(pipeline, contract)
+        prove(compiled, FittedPipeline(contract, pipeline), contract, rows)
+        return compiled
+    except NotCompilable as reason:
+        return str(reason)
 
 
 def _baseline(target: Target, fitted: Rows, truth: Rows) -> Scores:

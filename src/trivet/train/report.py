@@ -21,6 +21,8 @@ def render(manifest: Manifest) -> str:
         "",
         metrics_table(manifest),
         "",
+        _compiled(manifest),
+        "",
         "## Features",
         "",
         "| feature | kind | missing | range or categories |",
@@ -48,6 +50,7 @@ def summary(result: TrainResult) -> str:
             "",
             metrics_table(manifest),
             "",
+            _compiled(manifest),
             f"published {manifest.name} {manifest.version}",
         ]
     else:
@@ -79,6 +82,12 @@ def _rows(manifest: Manifest) -> str:
         f"{rows.total:,} rows: {rows.train:,} to fit, {rows.held_out:,} held out ({split}), "
         f"{rows.without_target:,} dropped: no target value"
     )
+
+
+def _compiled(manifest: Manifest) -> str:
+    if manifest.not_compiled is None:
+        return "compiled: predicted without scikit-learn, proven equal on the held-out rows"
+    return f"not compiled ({manifest.not_compiled}): predicted by scikit-learn"
 
 
 def _number(value: float | None) -> str:

@@ -10,7 +10,16 @@ from importlib.metadata import version as installed_version
 from pathlib import Path
 
 import trivet
-from trivet.artifact import DataFacts, Draft, Manifest, library_versions
+from trivet.artifact import (
+    GOLDEN,
+    MODEL,
+    REPORT,
+    DataFacts,
+    Draft,
+    Manifest,
+    dump_pipeline,
+    library_versions,
+)
 from trivet.errors import ArtifactError, TableError
 from trivet.store import ModelStore
 from trivet.train.settings import TrainResult, TrainSettings
@@ -91,9 +100,17 @@ def _fitted(settings: TrainSettings, version: str, inputs: str, data_digest: str
         settings=settings.shaping(),
         data=DataFacts(file=settings.data.name, sha256=data_digest, rows=model.rows),
         libraries=library_versions(),
+        not_compiled=model.compiled if isinstance(model.compiled, str) else None,
         files={},
     )
-    return Draft(manifest, model.pipeline, model.golden, render(manifest))
+    contents = {
+        MODEL: dump_pipeline(model.pipeline),
+        GOLDEN: model.golden.model_dump_json().encode(),
+        REPORT: render(manifest).encode(),
+    }
+    if not isinstance(model.compiled, str):
+        contents |= model.compiled.dump()
+    return Draft(manifest, contents)
 
 
 def _inputs_digest(settings: TrainSettings, data_digest: str) -> str:
