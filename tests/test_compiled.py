@@ -44,9 +44,9 @@ MODELS: dict[str, dict[str, Any]] = {
 
 
 def odd_rows(artifact: Artifact) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """November's flights, then the same with values missing, unseen and far out."""
+    """Flights of another time, then the same with values missing, unseen and far out."""
     contract = artifact.manifest.contract
-    rows = encode_table(read_table(NOVEMBER), contract, NOVEMBER)[:1500]
+    rows = encode_table(read_table(FLIGHTS.data), contract, FLIGHTS.data)[:1500]
     odd = rows[:500].copy()
     odd[np.random.default_rng(1).random(odd.shape) < 0.3] = np.nan
     for position, column in enumerate(contract.columns):
@@ -60,7 +60,7 @@ def odd_rows(artifact: Artifact) -> np.ndarray[Any, np.dtype[np.float64]]:
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_that_is_offered_compiles_and_agrees(name: str, tmp_path: Path) -> None:
     options = {"exclude": ("late",) if "target" in MODELS[name] else (), **MODELS[name]}
-    train(replace(FLIGHTS, models_dir=tmp_path, **options))
+    train(replace(FLIGHTS, data=NOVEMBER, models_dir=tmp_path, **options))
     artifact = ModelStore(tmp_path).artifact("flights")
     assert artifact.manifest.not_compiled is None
     compiled = CompiledPipeline.load(artifact.verify())
