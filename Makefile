@@ -46,16 +46,19 @@ lint: setup ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-lock: setup ## renew requirements.txt, the lock of all legs for Python 3.11 to 3.13
-	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
-		--fork-strategy fewest --generate-hashes --no-annotate --no-header --upgrade -q -o requirements.txt
+# Two files: a new version of a tool must not build the images again.
+LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --fork-strategy fewest \
+	--generate-hashes --no-annotate --no-header --upgrade -q
+lock: setup ## renew requirements.txt, the lock of all legs, and requirements-dev.txt, that and the tools
+	$(LOCK) --extra train --extra batch --extra online --extra build -o requirements.txt
+	$(LOCK) --all-extras --constraint requirements.txt -o requirements-dev.txt
 
 clean: ## remove what runs and tools made: models, predictions, .venv
 	rm -rf .venv models data/predictions .mypy_cache .pytest_cache .ruff_cache
 
-$(INSTALLED): requirements.txt pyproject.toml
+$(INSTALLED): requirements-dev.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "no Python 3.11, 3.12 or 3.13 found; install one, or say make PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
