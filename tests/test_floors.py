@@ -21,7 +21,7 @@ FLOORS = [
     {"store", "predictor"},
     {"artifact", "tables", "pipeline"},
     {"encode"},
-    {"contract"},
+    {"contract", "cpus"},
     {"errors"},
 ]
 
