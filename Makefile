@@ -11,7 +11,18 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 INSTALLED := .venv/.installed
 BIN := .venv/bin
 
-.PHONY: help setup demo train batch-predict serve test lint bench-compiled lock clean
+# The containers run as the caller, so that what they make belongs to the caller.
+export TRIVET_UID ?= $(shell id -u)
+export TRIVET_GID ?= $(shell id -g)
+export VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/trivet/__init__.py)
+export REVISION = $(shell git describe --always --dirty --exclude '*' 2>/dev/null || echo unknown)
+export REGISTRY PORT
+push pull: TAG ?= $(VERSION)
+REPLICAS ?= 3
+
+.PHONY: help setup demo train batch-predict serve test lint lock clean \
+	images docker-train docker-batch docker-serve docker-scale docker-stop push pull \
+	bench-compiled bench-images
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,20 +56,53 @@ lint: setup ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/hadolint Dockerfile.train Dockerfile.batch Dockerfile.online
 
 bench-compiled: train ## compare the compiled model with its pipeline
 	$(BIN)/python bench/compiled.py
 
-lock: setup ## renew requirements.txt, the lock of all legs for Python 3.11 to 3.13
-	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 \
-		--fork-strategy fewest --generate-hashes --no-annotate --no-header --upgrade -q -o requirements.txt
+images: ## build the three images, tagged latest, by version and by git revision
+	for tag in latest $(VERSION) $(REVISION); do TAG=$$tag docker compose build --quiet; done
+
+docker-train: ## as train, in a container
+	docker compose run --rm train
+
+docker-batch: ## as batch-predict, in a container
+	docker compose run --rm batch
+
+docker-serve: ## as serve, in a container: trains first if need be
+	docker compose up --detach --wait online
+
+docker-scale: ## several online containers behind a proxy, REPLICAS=3
+	docker compose -f docker-compose.yml -f docker-compose.scale.yml up --detach --wait --scale online=$(REPLICAS) proxy
+
+docker-stop: ## stop and remove the containers
+	docker compose down --remove-orphans
+
+push: ## push the images by TAG (default: the version) and git revision: REGISTRY=host:port
+	@test -n "$(REGISTRY)" || { echo "which registry? make $@ REGISTRY=host:port"; exit 1; }
+	for tag in $(TAG) $(REVISION); do TAG=$$tag docker compose build --quiet; TAG=$$tag docker compose push --quiet; done
+
+pull: ## pull the images of TAG (default: the version): REGISTRY=host:port
+	@test -n "$(REGISTRY)" || { echo "which registry? make $@ REGISTRY=host:port"; exit 1; }
+	TAG=$(TAG) docker compose pull --quiet
+
+bench-images: setup ## measure image sizes and rebuild times into bench/results/images.md
+	$(BIN)/python bench/images.py
+
+# Two files: a new version of a tool must not build the images again.
+LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --fork-strategy fewest \
+	--generate-hashes --no-annotate --no-header --upgrade -q
+lock: setup ## renew requirements.txt, the lock of all legs, and requirements-dev.txt, that and the tools
+	$(LOCK) --extra train --extra batch --extra online --extra build -o requirements.txt
+	$(LOCK) --all-extras --constraint requirements.txt -o requirements-dev.txt
 
 clean: ## remove what runs and tools made: models, predictions, .venv
 	rm -rf .venv models data/predictions .mypy_cache .pytest_cache .ruff_cache
 
-$(INSTALLED): requirements.txt pyproject.toml
+$(INSTALLED): requirements-dev.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "no Python 3.11, 3.12 or 3.13 found; install one, or say make PYTHON=..."; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@

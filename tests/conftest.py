@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -137,6 +138,17 @@ def run_trivet(
         text=True,
         check=False,
     )
+
+
+def copy_checkout(folder: Path) -> Path:
+    """The project's own files, and none that runs and tools made, in a new folder."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, names.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:

@@ -21,7 +21,7 @@ FLOORS = [
     {"store", "predictor"},
     {"artifact", "compiled", "fitted", "tables", "pipeline"},
     {"trees", "encode"},
-    {"contract"},
+    {"contract", "cpus"},
     {"errors"},
 ]
 

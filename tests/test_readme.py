@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ import click
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.conftest import ROOT, TRIVET, free_port, serving
+from tests.conftest import ROOT, TRIVET, copy_checkout, free_port, serving
 from tests.test_cli import commands
 from trivet.cli import main
 
@@ -47,13 +46,7 @@ COMMANDS = [command for block in console_blocks() for command in block]
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project's own files in a new folder, beside the environment that runs this test."""
-    folder = tmp_path_factory.mktemp("readme") / "trivet"
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, names.split("\0")):
-        if (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
+    folder = copy_checkout(tmp_path_factory.mktemp("readme") / "trivet")
     (folder / ".venv").symlink_to(sys.prefix)
     return folder
 

@@ -135,9 +135,9 @@ class Artifact:
     def load_pipeline(self) -> Any:
         """The fitted pipeline, unpickled after `verify`; raises `ArtifactError`."""
         content = self.verify()[MODEL]  # what is loaded is what was checked
-        try:
-            import joblib  # needed for a pickle alone
+        import joblib  # needed for a pickle alone
 
+        try:
             return joblib.load(io.BytesIO(content))
         except Exception as error:
             raise ArtifactError(

@@ -16,11 +16,13 @@ import click
 import trivet
 from trivet.config import DescribedByFlags, load_defaults
 from trivet.contract import Kind
+from trivet.cpus import cpu_limit, limit_threads
 from trivet.errors import SettingsError, TrivetError
 
 #: What the packages of each extra are imported as.
 EXTRAS = {
     "train,batch": {"pyarrow"},
+    "pipeline": {"joblib", "pandas", "scipy", "sklearn"},
     "online": {"fastapi", "fastapi_swagger", "starlette", "uvicorn"},
 }
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -37,6 +39,14 @@ MODELS_DIR = click.option(
 MODEL_VERSION = click.option(
     "--model-version", metavar="VERSION", help="Use this version, not the current one."
 )
+
+
+class Workers(click.IntRange):
+    """A number of processes, or ``auto``: as many as there are processors to use."""
+
+    def convert(self, value: Any, *context: Any) -> int:
+        """The number that the text stands for."""
+        return cpu_limit() if value == "auto" else super().convert(value, *context)
 
 
 class Trivet(click.Group):
@@ -135,6 +145,7 @@ def main(ctx: click.Context, config: Path) -> None:
 @MODELS_DIR
 def train(**options: Any) -> None:
     """Learn a model from a table and publish it."""
+    limit_threads(cpu_limit())
     from trivet.train.report import summary
     from trivet.train.run import train
     from trivet.train.settings import TrainSettings
@@ -155,6 +166,7 @@ def train(**options: Any) -> None:
 @MODELS_DIR
 def batch_predict(**options: Any) -> None:
     """Predict every row of a table."""
+    limit_threads(cpu_limit())
     from trivet.batch.run import BatchSettings, batch_predict
 
     settings = BatchSettings(**options)
@@ -171,13 +183,20 @@ def batch_predict(**options: Any) -> None:
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="The port."
 )
 @click.option(
-    "--workers", type=click.IntRange(1), default=1, show_default=True, help="Worker processes."
+    "--workers",
+    metavar="NUMBER|auto",
+    type=Workers(1),
+    default=1,
+    show_default=True,
+    help="Worker processes; auto: one a processor.",
 )
 @MODEL
 @MODEL_VERSION
 @MODELS_DIR
 def serve(host: str, port: int, workers: int, **options: Any) -> None:
     """Answer requests over HTTP."""
+    # One thread a worker: a request is small, and threads of several workers would fight for cores.
+    limit_threads(1)
     from trivet.online.live_model import ServeSettings
     from trivet.online.server import serve
 

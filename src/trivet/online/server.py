@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import sys
@@ -29,8 +28,6 @@ def serve(settings: ServeSettings, host: str, port: int, workers: int) -> None:
     artifact.verify()
     # All workers, and those that replace a dead one, answer with this version.
     settings = replace(settings, model_version=artifact.manifest.version)
-    # One thread a worker: a request is small, and threads of several workers would fight for cores.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     config = uvicorn.Config(
         partial(create_app, settings),
         factory=True,

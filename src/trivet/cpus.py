@@ -1,0 +1,34 @@
+"""How many processors this process may use: a container's share of them, not all of the machine's.
+
+scikit-learn's own threads heed that share, those of the BLAS under NumPy and SciPy don't.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def cpu_limit(cgroup: Path = CGROUP) -> int:
+    """Processors this process may run on, or the cgroup's quota where that is less; at least 1."""
+    available = getattr(os, "sched_getaffinity", None)  # absent on macOS
+    count = len(available(0)) if available else os.cpu_count() or 1
+    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # v2, v1
+        try:
+            quota, period = (int(n) for file in files for n in (cgroup / file).read_text().split())
+        except (OSError, ValueError):  # no such cgroup, or "max": no quota
+            continue
+        if quota > 0:  # -1: no quota
+            return min(count, math.ceil(quota / period))
+    return count
+
+
+def limit_threads(count: int) -> None:
+    """Let each pool of threads hold ``count``; heeded only before NumPy is imported.
+
+    A number that the user has set is left as it is.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(count))

@@ -1,0 +1,89 @@
+"""Several online containers behind a proxy."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.conftest import wait_until
+from tests.docker.conftest import FLIGHT, SCALED, Project, build_image, docker, remove_images
+from tests.docker.test_compose import answers
+
+PROXY = "haproxy:3.0"
+STAND_IN = """
+FROM python:3.13-slim
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends haproxy
+"""
+
+
+@pytest.fixture(scope="module")
+def proxy_image() -> Iterator[None]:
+    """The official image where it is or can be had, else Debian's package under its name."""
+    if docker("image", "ls", "--quiet", PROXY):
+        yield
+        return
+    build_image(PROXY, STAND_IN)
+    yield
+    remove_images(PROXY)
+
+
+@pytest.fixture(scope="module")
+def scaled(new_project: Callable[..., Project], proxy_image: None) -> Iterator[Project]:
+    project = new_project(files=SCALED)
+    project.do("make", "docker-scale", "REPLICAS=3")
+    wait_until(lambda: answers(project))
+    yield project
+    project.compose("down", "--timeout", "1")
+
+
+def test_one_port_is_published_and_three_containers_answer(scaled: Project) -> None:
+    published = scaled.compose("ps", "--format", "{{range .Publishers}}{{.PublishedPort}} {{end}}")
+    ports = [port for port in published.split() if port != "0"]
+    assert ports == [str(scaled.port)]
+    for _ in range(30):
+        scaled.predict(FLIGHT)
+    for number in (1, 2, 3):
+        assert "POST /predict" in docker("logs", scaled.container("online", number))
+
+
+@pytest.mark.parametrize("end", ["KILL", "TERM"])
+def test_no_request_is_lost_when_a_container_goes(end: str, scaled: Project) -> None:
+    body = json.dumps({"instances": [json.loads(FLIGHT)] * 200}).encode()
+    enough = threading.Event()
+    answered: list[int] = []
+
+    def ask() -> None:
+        while not enough.is_set():
+            answered.append(len(scaled.predict(body)["predictions"]))
+
+    with ThreadPoolExecutor(4) as clients:
+        asked = [clients.submit(ask) for _ in range(4)]
+        wait_until(lambda: len(answered) > 40)
+        docker("kill", "--signal", end, scaled.container("online", 2))
+        enough_more = len(answered) + 200
+        wait_until(lambda: len(answered) > enough_more or any(client.done() for client in asked))
+        enough.set()
+        for client in asked:
+            client.result()
+    assert set(answered) == {200}
+    docker("start", scaled.container("online", 2), check=False)
+
+
+def test_a_container_that_is_not_ready_gets_no_requests(scaled: Project) -> None:
+    """One is added after the model became unreadable to it; the others have theirs in memory."""
+    current = scaled.folder / "models/flights/current"
+    pointer = current.read_text()
+    current.write_text("no pointer")
+    try:
+        scaled.compose(
+            "up", "--detach", "--no-deps", "--no-recreate", "--scale", "online=4", "online"
+        )
+        for _ in range(40):
+            assert scaled.predict(FLIGHT)["predictions"]
+    finally:
+        current.write_text(pointer)
+    assert "POST /predict" not in docker("logs", scaled.container("online", 4))
