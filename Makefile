@@ -17,7 +17,6 @@ export TRIVET_GID ?= $(shell id -g)
 export VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/trivet/__init__.py)
 export REVISION = $(shell git describe --always --dirty --exclude '*' 2>/dev/null || echo unknown)
 export REGISTRY PORT
-push pull: TAG ?= $(VERSION)
 REPLICAS ?= 3
 
 .PHONY: help setup demo train batch-predict serve test lint lock clean \
@@ -81,11 +80,11 @@ docker-stop: ## stop and remove the containers
 
 push: ## push the images by TAG (default: the version) and git revision: REGISTRY=host:port
 	@test -n "$(REGISTRY)" || { echo "which registry? make $@ REGISTRY=host:port"; exit 1; }
-	for tag in $(TAG) $(REVISION); do TAG=$$tag docker compose build --quiet; TAG=$$tag docker compose push --quiet; done
+	for tag in $(or $(TAG),$(VERSION)) $(REVISION); do TAG=$$tag docker compose build --quiet; TAG=$$tag docker compose push --quiet; done
 
 pull: ## pull the images of TAG (default: the version): REGISTRY=host:port
 	@test -n "$(REGISTRY)" || { echo "which registry? make $@ REGISTRY=host:port"; exit 1; }
-	TAG=$(TAG) docker compose pull --quiet
+	TAG=$(or $(TAG),$(VERSION)) docker compose pull --quiet
 
 bench-images: setup ## measure image sizes and rebuild times into bench/results/images.md
 	$(BIN)/python bench/images.py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -50,8 +51,8 @@ def test_one_command_leads_from_a_fresh_clone_to_an_answer(
     try:
         project.compose("up", "--detach", "--wait", "online")
         curl = f"curl -sS http://127.0.0.1:{project.port}/predict -H Content-Type:application/json"
-        answer = project.do(*curl.split(), "-d", "@data/flight.json")
-        assert '"prediction": ' in answer
+        answer = json.loads(project.do(*curl.split(), "-d", "@data/flight.json"))
+        assert set(answer["predictions"][0]["probabilities"]) == {"false", "true"}
         assert "published flights" in project.compose("logs", "train")
 
         project.compose("down")
@@ -60,6 +61,7 @@ def test_one_command_leads_from_a_fresh_clone_to_an_answer(
         assert "up to date: flights" in project.compose("logs", "train")
         assert project.compose("ps", "--all", "--quiet", "batch") == ""
     finally:
+        project.compose("down", "--timeout", "1")
         remove_images(*(project.image(leg) for leg in LEGS))
 
 
@@ -97,6 +99,7 @@ def test_by_make_all_that_comes_out_belongs_to_the_caller(
     assert (project.folder / "data/predictions/flights_november.csv").exists()
     assert owners(project.folder) == {(caller.uid, caller.gid)}
     assert writable_by_all(project.folder) == []
+    assert inspect(project.container("online"))["Config"]["Image"] == project.image("online")
     project.do("make", "docker-stop")
 
 
@@ -132,7 +135,7 @@ def test_a_folder_of_another_user_is_left_alone_and_the_error_says_what_to_do(
     os.chown(project.folder / "models", 4321, 4322)
     train = project.run("docker", "compose", "run", "--rm", "train")
     assert train.returncode == 1
-    assert "can't be written to (Permission denied); give the user who runs this" in train.stdout
+    assert "models/flights: can't be written to (Permission denied)" in train.stdout
 
 
 def test_a_missing_settings_file_is_an_error_and_no_folder_of_that_name(
