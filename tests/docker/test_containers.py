@@ -142,7 +142,7 @@ def test_a_batch_out_of_memory_ends_with_137_and_keeps_the_predictions_of_before
     trained.compose("run", "--rm", "batch")
     before = output.read_bytes()
     batch = trained.run(
-        "docker", "compose", "run", "--rm", "--no-deps", "batch", MEMORY_LIMIT="110m"
+        "docker", "compose", "run", "--rm", "--no-deps", "batch", MEMORY_LIMIT="60m"
     )
     assert batch.returncode == 137
     assert output.read_bytes() == before
