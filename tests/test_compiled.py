@@ -12,12 +12,14 @@ from fastapi.testclient import TestClient
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 
-from tests.conftest import FLIGHTS, NOVEMBER, ready_client
+from tests.conftest import FLIGHTS, NOVEMBER, ready_client, write_csv
 from tests.test_online import FLIGHT
 from trivet import pipeline
 from trivet.artifact import Artifact
+from trivet.batch.run import BatchSettings, batch_predict
 from trivet.compiled import TOLERANCE, CompiledPipeline
 from trivet.encode import UNSEEN
+from trivet.errors import TableError
 from trivet.fitted import FittedPipeline
 from trivet.online.live_model import ServeSettings
 from trivet.predictor import Predictor
@@ -25,6 +27,7 @@ from trivet.store import ModelStore
 from trivet.tables import encode_table, read_table
 from trivet.train.compile import NotCompilable, compile_pipeline, prove
 from trivet.train.run import train
+from trivet.train.settings import TrainSettings
 
 SMALL = {"n_estimators": 7}
 #: Models of the flights with every estimator, task, kind of column and width of mask.
@@ -109,6 +112,23 @@ def test_a_model_without_a_compiled_form_is_served(uncompiled: Artifact) -> None
     with ready_client(settings) as client:
         assert isinstance(client, TestClient)
         assert client.post("/predict", json=FLIGHT).status_code == 200
+
+
+def test_an_answer_that_is_not_finite_is_a_fault_of_its_row(tmp_path: Path) -> None:
+    rows = [[n * 1e-9, n] for n in range(60)]
+    table = write_csv(tmp_path / "table.csv", ["x", "y"], rows)
+    settings = TrainSettings(data=table, target="y", estimator="ridge", models_dir=tmp_path)
+    train(replace(settings, model="m"))
+    with ready_client(ServeSettings("m", models_dir=tmp_path)) as client:
+        records = [{"x": 1e-9}, {"x": 1.7e308}]
+        response = client.post("/predict", json={"instances": records})
+        assert response.status_code == 422
+        assert [fault["row"] for fault in response.json()["errors"]] == [1]
+        assert client.post("/predict", json=records[0]).status_code == 200
+    source = write_csv(tmp_path / "far.csv", ["x"], [[1e-9], [1.7e308]])
+    batch = BatchSettings(source, tmp_path / "out.csv", "m", models_dir=tmp_path)
+    with pytest.raises(TableError, match=r"far\.csv: row 2: not values that the model"):
+        batch_predict(batch)
 
 
 def test_other_answers_are_found_out(flights: Artifact) -> None:

@@ -110,7 +110,8 @@ class CompiledPipeline:
 
     def answers(self, rows: Floats) -> Floats:
         """Probabilities (rows x labels), or numbers (rows,), for encoded rows (rows x features)."""
-        with np.errstate(over="ignore"):  # a score far out is a probability of 0 or 1
+        # A score far out is a probability of 0 or 1; whether an answer is finite, the caller sees.
+        with np.errstate(over="ignore", invalid="ignore"):
             return _LINKS[self.spec.link](self._model.scores(self._inputs(rows)))
 
     def _inputs(self, rows: Floats) -> Floats:

@@ -13,7 +13,7 @@ from trivet.artifact import Artifact, GoldenRows
 from trivet.compiled import TOLERANCE, CompiledPipeline
 from trivet.contract import Contract, Label
 from trivet.encode import RecordEncoder
-from trivet.errors import ArtifactError
+from trivet.errors import ArtifactError, Fault, RecordsRejected
 
 Rows = NDArray[np.float64]
 
@@ -65,8 +65,20 @@ class Predictor:
         return predictor
 
     def predict(self, rows: Rows) -> Predictions:
-        """Predictions for rows of floats, (n x features), encoded as `trivet.encode` says."""
+        """Predictions for rows of floats, (n x features), encoded as `trivet.encode` says.
+
+        Raises `RecordsRejected` for values so far out that the model has no finite answer to them.
+        """
         answers, labels = self.model.answers(rows), self.contract.target.labels
+        if not np.isfinite(answers).all():
+            finite = np.isfinite(answers.reshape(len(rows), -1)).all(axis=1)
+            expected = "values that the model has a finite answer to"
+            raise RecordsRejected(
+                [
+                    Fault(row=row, code="not_finite", expected=expected)
+                    for row in np.flatnonzero(~finite).tolist()
+                ]
+            )
         if not labels:
             return Predictions(answers.tolist(), None)
         return Predictions([labels[best] for best in answers.argmax(axis=1)], answers)

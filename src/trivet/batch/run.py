@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from trivet.contract import Contract
-from trivet.errors import TableError
+from trivet.errors import RecordsRejected, TableError
 from trivet.predictor import Predictions, Predictor
 from trivet.store import ModelStore, sync
 from trivet.tables import absent_columns, check_ending, encode_table, read_table, write_table
@@ -52,7 +52,13 @@ def batch_predict(settings: BatchSettings) -> BatchResult:
     rows = encode_table(table, contract, settings.input)
     features = set(contract.feature_names)
     carried = {name: table.column(name) for name in table.column_names if name not in features}
-    added = _prediction_columns(contract, predictor.predict(rows), version)
+    try:
+        predictions = predictor.predict(rows)
+    except RecordsRejected as error:
+        first = error.faults[0]
+        row = (first.row or 0) + 1
+        raise TableError(f"{settings.input}: row {row}: not {first.expected}") from error
+    added = _prediction_columns(contract, predictions, version)
     if taken := sorted(carried.keys() & added.keys()):
         raise TableError(
             f"{settings.input}: column {taken[0]!r} would appear twice in the output; rename it"
