@@ -25,7 +25,9 @@ from trivet.online.live_model import ServeSettings
 from trivet.predictor import Predictor
 from trivet.store import ModelStore
 from trivet.tables import encode_table, read_table
-from trivet.train.compile import NotCompilable, compile_pipeline, prove
+from trivet.train.compile import compile_pipeline
+from trivet.train.compile_estimators import NotCompilable
+from trivet.train.prove import prove
 from trivet.train.run import train
 from trivet.train.settings import TrainSettings
 

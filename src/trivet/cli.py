@@ -7,17 +7,16 @@ and the file over the default.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 
 import trivet
-from trivet.config import DescribedByFlags, load_defaults
+from trivet.config import DescribedByFlags, Workers, literal, load_defaults, pairs
 from trivet.contract import Kind
 from trivet.cpus import cpu_limit, limit_threads
-from trivet.errors import SettingsError, TrivetError
+from trivet.errors import TrivetError
 
 #: What the packages of each extra are imported as.
 EXTRAS = {
@@ -39,14 +38,6 @@ MODELS_DIR = click.option(
 MODEL_VERSION = click.option(
     "--model-version", metavar="VERSION", help="Use this version, not the current one."
 )
-
-
-class Workers(click.IntRange):
-    """A number of processes, or ``auto``: as many as there are processors to use."""
-
-    def convert(self, value: Any, *context: Any) -> int:
-        """The number that the text stands for."""
-        return cpu_limit() if value == "auto" else super().convert(value, *context)
 
 
 class Trivet(click.Group):
@@ -151,10 +142,8 @@ def train(**options: Any) -> None:
     from trivet.train.settings import TrainSettings
 
     options["identifiers"] = options.pop("id")
-    options["kinds"] = dict(_pairs("kind", options.pop("kind")))
-    options["params"] = {
-        name: _literal(text) for name, text in _pairs("param", options.pop("param"))
-    }
+    options["kinds"] = dict(pairs("kind", options.pop("kind")))
+    options["params"] = {name: literal(text) for name, text in pairs("param", options.pop("param"))}
     click.echo(summary(train(TrainSettings(**options))))
 
 
@@ -251,22 +240,6 @@ def rollback(model: str, models_dir: Path) -> None:
     from trivet.store import ModelStore
 
     click.echo(f"{model}: current is {ModelStore(models_dir).rollback(model)}")
-
-
-def _pairs(option: str, texts: tuple[str, ...]) -> list[tuple[str, str]]:
-    """NAME=VALUE texts, split at the last sign: a column's name may hold one, a value must not."""
-    for text in texts:
-        if "=" not in text:
-            raise SettingsError(f"--{option} {text}: write it as NAME=VALUE")
-    return [(name, value) for name, _, value in (text.rpartition("=") for text in texts)]
-
-
-def _literal(text: str) -> Any:
-    """A hyperparameter's value: JSON where it is that, else the text itself."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
 
 
 def _missing_package(module: str) -> str:

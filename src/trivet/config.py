@@ -1,4 +1,4 @@
-"""trivet.toml: defaults for the commands' options.
+"""Settings: what the texts of options mean, and trivet.toml, which holds defaults for them.
 
 models-dir = "models"       # at the top: for every command that has the option
 
@@ -20,6 +20,7 @@ from typing import Any
 
 import click
 
+from trivet.cpus import cpu_limit
 from trivet.errors import SettingsError, did_you_mean
 
 #: Tables of the file that stand for an option which takes NAME=VALUE, more than once.
@@ -65,6 +66,30 @@ class DescribedByFlags(click.Command):
             kept = {"models_dir": (ctx.default_map or {}).get("models_dir")}
             ctx.default_map = {name: value for name, value in kept.items() if value is not None}
         return super().parse_args(ctx, args)
+
+
+class Workers(click.IntRange):
+    """A number of processes, or ``auto``: as many as there are processors to use."""
+
+    def convert(self, value: Any, *context: Any) -> int:
+        """The number that the text stands for."""
+        return cpu_limit() if value == "auto" else super().convert(value, *context)
+
+
+def pairs(option: str, texts: tuple[str, ...]) -> list[tuple[str, str]]:
+    """NAME=VALUE texts, split at the last sign: a column's name may hold one, a value must not."""
+    for text in texts:
+        if "=" not in text:
+            raise SettingsError(f"--{option} {text}: write it as NAME=VALUE")
+    return [(name, value) for name, _, value in (text.rpartition("=") for text in texts)]
+
+
+def literal(text: str) -> Any:
+    """A hyperparameter's value: JSON where it is that, else the text itself."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
 
 
 def _defaults(where: str, group: click.Group, sections: Section, shared: Section) -> Section:

@@ -19,9 +19,11 @@ from trivet.fitted import FittedPipeline, to_frame
 from trivet.pipeline import build_pipeline
 from trivet.predictor import Predictor
 from trivet.tables import Rows, encode_column, require_columns
-from trivet.train.compile import NotCompilable, compile_pipeline, prove
+from trivet.train.compile import compile_pipeline
+from trivet.train.compile_estimators import NotCompilable
 from trivet.train.evaluate import Scores, hold_out, score
 from trivet.train.infer import infer_contract, infer_kind, infer_target
+from trivet.train.prove import prove
 from trivet.train.settings import TrainSettings
 
 GOLDEN_ROWS = 20
