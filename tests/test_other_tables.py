@@ -67,6 +67,7 @@ def train_predict_and_ask(
     """All three legs in a folder without settings; the service's answer to its own example."""
     trained = run_trivet("train", "--data", table, "--target", target, *options, cwd=folder)
     assert trained.returncode == 0, trained.stderr
+    assert "compiled: predicted without scikit-learn" in trained.stdout
     predicted = run_trivet("batch-predict", "--input", table, "--output", "out.csv", cwd=folder)
     assert predicted.returncode == 0, predicted.stderr
     with serving(cwd=folder) as server:

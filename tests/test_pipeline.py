@@ -54,6 +54,7 @@ def test_every_estimator_learns(table: Path, tmp_path: Path, estimator: str, tar
     others = tuple(set(TARGETS) - {target})
     options = {"estimator": estimator, "target": target, "exclude": others}
     artifact = fitted(table, tmp_path, params=FAST.get(estimator, {}), **options)
+    assert artifact.manifest.not_compiled is None
     metrics, baseline = artifact.manifest.metrics, artifact.manifest.baseline
     key = "r2" if target == "amount" else "roc_auc"
     model_score, baseline_score = metrics[key], baseline[key]
@@ -122,3 +123,4 @@ def test_many_categories_are_no_trouble(tmp_path: Path) -> None:
     table = write_csv(tmp_path / "table.csv", ["code", "y"], rows)
     artifact = fitted(table, tmp_path / "models", target="y")
     assert len(artifact.manifest.contract.columns[0].categories) == 400
+    assert artifact.manifest.not_compiled is None
