@@ -10,7 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.conftest import wait_until
-from tests.docker.conftest import FLIGHT, SCALED, Project, build_image, docker, remove_images
+from tests.docker.conftest import (
+    FLIGHT,
+    SCALED,
+    Project,
+    build_image,
+    docker,
+    inspect,
+    remove_images,
+)
 from tests.docker.test_compose import answers
 
 PROXY = "haproxy:3.0"
@@ -60,17 +68,21 @@ def test_no_request_is_lost_when_a_container_goes(end: str, scaled: Project) -> 
         while not enough.is_set():
             answered.append(len(scaled.predict(body)["predictions"]))
 
+    second = scaled.container("online", 2)
+    wait_until(lambda: inspect(second)["State"]["Health"]["Status"] == "healthy")
     with ThreadPoolExecutor(4) as clients:
         asked = [clients.submit(ask) for _ in range(4)]
-        wait_until(lambda: len(answered) > 40)
-        docker("kill", "--signal", end, scaled.container("online", 2))
-        enough_more = len(answered) + 200
-        wait_until(lambda: len(answered) > enough_more or any(client.done() for client in asked))
-        enough.set()
+        try:
+            wait_until(lambda: len(answered) > 40)
+            docker("kill", "--signal", end, second)
+            more = len(answered) + 200
+            wait_until(lambda: len(answered) > more or any(client.done() for client in asked))
+        finally:
+            enough.set()
+            docker("start", second, check=False)
         for client in asked:
             client.result()
     assert set(answered) == {200}
-    docker("start", scaled.container("online", 2), check=False)
 
 
 def test_a_container_that_is_not_ready_gets_no_requests(scaled: Project) -> None:
