@@ -218,6 +218,8 @@ def test_a_process_of_its_own_answers_and_stops_with_0(flights_store: Path, tmp_
         status, body = server.post("/predict", FLIGHT)
         assert status == 200
         assert body["predictions"][0]["prediction"] is False
+        assert server.process.stderr
+        assert f"listening on {server.url}" in server.process.stderr.readline().decode()
     assert server.process.returncode == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import socket
 import sys
@@ -14,6 +15,8 @@ from uvicorn.supervisors import Multiprocess
 from trivet.errors import SettingsError
 from trivet.online.app import create_app
 from trivet.online.live_model import ServeSettings
+
+logger = logging.getLogger("trivet.online")
 
 #: How long requests in flight may take once the service was told to stop.
 DRAIN_SECONDS = 20
@@ -40,6 +43,7 @@ def serve(settings: ServeSettings, host: str, port: int, workers: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     with _listen(host, port) as listener:
+        logger.info("listening on http://%s:%d, documentation at /docs", host, port)
         if workers == 1:
             uvicorn.Server(config).run(sockets=[listener])
         else:
