@@ -52,10 +52,10 @@ class Predictor:
         A compiled form is taken where there is one: then nothing is unpickled. Raises
         `ArtifactError` where a file, a library version or a golden answer differs.
         """
-        contents, manifest = artifact.verify(), artifact.manifest
+        manifest = artifact.manifest
         model: Model
         if manifest.not_compiled is None:
-            model = CompiledPipeline.load(contents)
+            model = CompiledPipeline.load(artifact.verify())
         else:
             from trivet.fitted import FittedPipeline  # with pandas, which a compiled form spares
 

@@ -66,7 +66,7 @@ def fit(table: pa.Table, settings: TrainSettings) -> FittedModel:
     contract, rows = infer_contract(table, target, training, settings)
     pipeline = _fitted(contract, rows[training], values[training], settings)
     model = FittedPipeline(contract, pipeline)
-    compiled = _compiled(pipeline, contract, rows[held_out])
+    compiled = _compiled(pipeline, model, contract, rows[held_out])
     return FittedModel(
         pipeline=pipeline,
         contract=contract,
@@ -113,10 +113,12 @@ def _fitted(contract: Contract, rows: Rows, values: Rows, settings: TrainSetting
         raise TrainingError(f"scikit-learn could not fit this model: {error}") from error
 
 
-def _compiled(pipeline: Pipeline, contract: Contract, rows: Rows) -> CompiledPipeline | str:
+def _compiled(
+    pipeline: Pipeline, model: FittedPipeline, contract: Contract, rows: Rows
+) -> CompiledPipeline | str:
     try:
         compiled = compile_pipeline(pipeline, contract)
-        prove(compiled, FittedPipeline(contract, pipeline), contract, rows)
+        prove(compiled, model, contract, rows)
         return compiled
     except NotCompilable as reason:
         return str(reason)
