@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -17,14 +18,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from trivet.artifact import Artifact
 from trivet.online.app import create_app
-from trivet.online.live_model import ServeSettings
+from trivet.online.settings import ServeSettings
 from trivet.predictor import Predictor
 from trivet.store import ModelStore
 from trivet.train.run import train
@@ -80,6 +81,12 @@ class Server:
 
     url: str
     process: subprocess.Popen[bytes]
+    output: IO[bytes]
+
+    def logs(self) -> list[dict[str, Any]]:
+        """What the service has logged so far."""
+        self.output.seek(0)
+        return [json.loads(line) for line in self.output]
 
     def get(self, path: str) -> tuple[int, bytes]:
         return self.ask(urllib.request.Request(self.url + path))
@@ -107,10 +114,14 @@ class Server:
 def serving(*options: str, cwd: Path) -> Iterator[Server]:
     """`trivet serve` on a free port; ended by SIGTERM, by force only where that fails."""
     port = free_port()
+    output = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
     process = subprocess.Popen(
-        [TRIVET, "serve", "--port", str(port), *options], cwd=cwd, stderr=subprocess.PIPE
+        [TRIVET, "serve", "--port", str(port), "--drain", "0", *options],
+        cwd=cwd,
+        stdout=output,
+        stderr=subprocess.PIPE,
     )
-    server = Server(f"http://127.0.0.1:{port}", process)
+    server = Server(f"http://127.0.0.1:{port}", process, output)
     try:
         wait_until(lambda: process.poll() is not None or server.get("/health/ready")[0] == 200)
         assert process.poll() is None, process.stderr and process.stderr.read().decode()
@@ -124,6 +135,7 @@ def serving(*options: str, cwd: Path) -> Iterator[Server]:
             process.wait()
         if process.stderr:
             process.stderr.close()
+        output.close()
 
 
 def run_trivet(

@@ -21,7 +21,7 @@ from trivet.compiled import TOLERANCE, CompiledPipeline
 from trivet.encode import UNSEEN
 from trivet.errors import TableError
 from trivet.fitted import FittedPipeline
-from trivet.online.live_model import ServeSettings
+from trivet.online.settings import ServeSettings
 from trivet.predictor import Predictor
 from trivet.store import ModelStore
 from trivet.tables import encode_table, read_table

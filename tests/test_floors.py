@@ -104,10 +104,14 @@ def test_batch_loads_no_web_framework(flights_store: Path, tmp_path: Path) -> No
 
 def test_the_service_of_a_compiled_model_loads_numpy_alone(flights_store: Path) -> None:
     code = (
-        "from pathlib import Path; from trivet.online.live_model import *\n"
-        "import trivet.online.server, sys\n"
-        f"live = LiveModel(ServeSettings('flights', models_dir=Path({str(flights_store)!r})))\n"
-        "live.load(); assert live.ready\n"
+        "import asyncio, sys, trivet.online.server; from pathlib import Path\n"
+        "from trivet.online.live_model import LiveModel\n"
+        "from trivet.online.metrics import Metrics\n"
+        "from trivet.online.settings import ServeSettings\n"
+        f"models_dir = Path({str(flights_store)!r})\n"
+        "settings = ServeSettings('flights', models_dir=models_dir, reload_every=0)\n"
+        "live = LiveModel(settings, Metrics())\n"
+        "asyncio.run(live.follow()); assert live.ready\n"
         "others = ('trivet.train', 'trivet.batch', 'trivet.tables')\n"
         "assert not [name for name in sys.modules if name.startswith(others)]"
     )

@@ -14,8 +14,8 @@ from fastapi.testclient import TestClient
 from tests.conftest import ROOT, ready_client, run_trivet, serving, wait_until
 from trivet.artifact import Artifact
 from trivet.online.app import create_app
-from trivet.online.live_model import ServeSettings
 from trivet.online.problems import MEDIA_TYPE
+from trivet.online.settings import ServeSettings
 
 FLIGHT: dict[str, Any] = json.loads((ROOT / "data/flight.json").read_text())
 
@@ -134,10 +134,10 @@ def test_unknown_paths_and_wrong_methods(client: TestClient) -> None:
 def test_unexpected_trouble_is_a_500_without_a_traceback(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> bytes:
+    def fail(*_: object) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr("trivet.online.routes._predict", fail)
+    monkeypatch.setattr("trivet.online.inference.Inference._write", fail)
     response = client.post("/predict", json=FLIGHT)
     assert "secret" not in json.dumps(problem(response, 500))
 
@@ -218,8 +218,7 @@ def test_a_process_of_its_own_answers_and_stops_with_0(flights_store: Path, tmp_
         status, body = server.post("/predict", FLIGHT)
         assert status == 200
         assert body["predictions"][0]["prediction"] is False
-        assert server.process.stderr
-        assert f"listening on {server.url}" in server.process.stderr.readline().decode()
+        assert f"listening on {server.url}" in server.logs()[0]["message"]
     assert server.process.returncode == 0
 
 

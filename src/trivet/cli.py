@@ -22,7 +22,7 @@ from trivet.errors import TrivetError
 EXTRAS = {
     "train,batch": {"pyarrow"},
     "pipeline": {"joblib", "pandas", "scipy", "sklearn"},
-    "online": {"fastapi", "fastapi_swagger", "starlette", "uvicorn"},
+    "online": {"fastapi", "fastapi_swagger", "prometheus_client", "starlette", "uvicorn"},
 }
 FILE = click.Path(path_type=Path, dir_okay=False)
 MODEL = click.option(
@@ -169,7 +169,12 @@ def batch_predict(**options: Any) -> None:
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
-    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="The port."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    envvar=["TRIVET_SERVE_PORT", "AIP_HTTP_PORT"],
+    help="The port.",
 )
 @click.option(
     "--workers",
@@ -179,6 +184,71 @@ def batch_predict(**options: Any) -> None:
     show_default=True,
     help="Worker processes; auto: one a processor.",
 )
+@click.option(
+    "--max-body",
+    metavar="BYTES",
+    type=click.IntRange(1),
+    default=4_000_000,
+    show_default=True,
+    help="Refuse larger requests.",
+)
+@click.option(
+    "--max-rows",
+    type=click.IntRange(1),
+    default=10_000,
+    show_default=True,
+    help="Refuse requests of more records.",
+)
+@click.option(
+    "--max-in-flight",
+    metavar="REQUESTS",
+    type=click.IntRange(1),
+    default=1_000,
+    show_default=True,
+    help="Turn away what comes beyond, in each worker.",
+)
+@click.option(
+    "--deadline",
+    metavar="SECONDS",
+    type=click.FloatRange(0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="Give up a request after this long.",
+)
+@click.option(
+    "--drain",
+    metavar="SECONDS",
+    type=click.FloatRange(0),
+    default=1.0,
+    show_default=True,
+    help="After SIGTERM, go on answering for this long, but not be ready.",
+)
+@click.option(
+    "--reload-every",
+    metavar="SECONDS",
+    type=click.FloatRange(0),
+    default=1.0,
+    show_default=True,
+    help="How often to look whether another version is current; 0: never.",
+)
+@click.option(
+    "--api-key-file", type=FILE, help="Answer only callers with a key from this file, one a line."
+)
+@click.option(
+    "--access-log/--no-access-log", default=False, show_default=True, help="Log every request."
+)
+@click.option(
+    "--predict-route",
+    metavar="PATH",
+    envvar=["TRIVET_SERVE_PREDICT_ROUTE", "AIP_PREDICT_ROUTE"],
+    help="Answer here as at /predict, too.",
+)
+@click.option(
+    "--health-route",
+    metavar="PATH",
+    envvar=["TRIVET_SERVE_HEALTH_ROUTE", "AIP_HEALTH_ROUTE"],
+    help="Answer here as at /health, too.",
+)
 @MODEL
 @MODEL_VERSION
 @MODELS_DIR
@@ -186,8 +256,8 @@ def serve(host: str, port: int, workers: int, **options: Any) -> None:
     """Answer requests over HTTP."""
     # One thread a worker: a request is small, and threads of several workers would fight for cores.
     limit_threads(1)
-    from trivet.online.live_model import ServeSettings
     from trivet.online.server import serve
+    from trivet.online.settings import ServeSettings
 
     serve(ServeSettings(**options), host=host, port=port, workers=workers)
 

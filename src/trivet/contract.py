@@ -82,6 +82,11 @@ class Contract(Frozen):
         others = (column.name for column in self.left_out)
         return frozenset((*self.identifiers, *others, self.target.name))
 
+    @property
+    def known_names(self) -> frozenset[str]:
+        """Names that a record may hold."""
+        return self.ignored_names.union(self.feature_names)
+
     def of_kind(self, *kinds: Kind) -> Iterator[str]:
         """Names of the features of these kinds, in order."""
         return (column.name for column in self.columns if column.kind in kinds)

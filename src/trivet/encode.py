@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from functools import cache
+from functools import lru_cache, partial
 
 from trivet.contract import Column, Contract, Kind, Record, Value
 from trivet.errors import Fault, RecordsRejected, nearest
@@ -57,7 +57,8 @@ class RecordEncoder:
     def __init__(self, contract: Contract) -> None:
         self._encoders = [(column.name, column_encoder(column)) for column in contract.columns]
         self._expected = {column.name: EXPECTED[column.kind] for column in contract.columns}
-        self._known = contract.ignored_names.union(contract.feature_names)
+        self._known = contract.known_names
+        self._nearest = lru_cache(100)(partial(nearest, known=self._expected))
 
     def encode(self, records: Iterable[object]) -> list[list[float]]:
         """Encode records in order; the result is rows x features.
@@ -67,21 +68,18 @@ class RecordEncoder:
         rows: list[list[float]] = []
         faults: list[Fault] = []
         known, encoders = self._known, self._encoders
-        suggest = cache(lambda name: nearest(name, self._expected))
         for row, record in enumerate(records):
             try:
                 if not known.issuperset(record):  # type: ignore[arg-type]
                     raise Unfit("unknown_field")
                 rows.append([encode(record.get(name)) for name, encode in encoders])  # type: ignore[attr-defined]
             except (Unfit, TypeError, AttributeError):
-                faults.extend(self._faults_of(row, record, suggest))
+                faults.extend(self._faults_of(row, record))
         if faults:
             raise RecordsRejected(faults)
         return rows
 
-    def _faults_of(
-        self, row: int, record: object, suggest: Callable[[str], str | None]
-    ) -> Iterable[Fault]:
+    def _faults_of(self, row: int, record: object) -> Iterable[Fault]:
         if not isinstance(record, Mapping):
             expected = "an object with a value per field"
             yield Fault(row=row, code="not_a_record", expected=expected)
@@ -93,7 +91,7 @@ class RecordEncoder:
                     field=name,
                     code="unknown_field",
                     expected="one of the model's fields",
-                    nearest=suggest(name),
+                    nearest=self._nearest(name),
                 )
         for name, encode in self._encoders:
             try:

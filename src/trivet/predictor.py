@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,6 +29,11 @@ class Predictions:
     values: list[Label] | list[float]
     probabilities: NDArray[np.float64] | None
 
+    def some(self, start: int, end: int) -> Predictions:
+        """Those of the rows from ``start`` up to ``end``."""
+        shares = self.probabilities
+        return Predictions(self.values[start:end], None if shares is None else shares[start:end])
+
 
 class Model(Protocol):
     """What answers: a compiled pipeline, or a fitted one."""
@@ -43,7 +48,8 @@ class Predictor:
     def __init__(self, contract: Contract, model: Model) -> None:
         self.contract = contract
         self.model = model
-        self._encoder = RecordEncoder(contract)
+        #: Turns records, as JSON has them, into rows; raises `RecordsRejected` with every fault.
+        self.encode = RecordEncoder(contract).encode
 
     @classmethod
     def load(cls, artifact: Artifact) -> Predictor:
@@ -85,9 +91,12 @@ class Predictor:
 
     def predict_records(self, records: Iterable[object]) -> Predictions:
         """Predictions for records as JSON has them; raises `RecordsRejected` with every fault."""
-        rows = self._encoder.encode(records)
+        return self.predict(self.stack(self.encode(records)))
+
+    def stack(self, rows: Sequence[Sequence[float]]) -> Rows:
+        """Encoded rows as one array, (rows x features); there may be none."""
         shape = (len(rows), len(self.contract.columns))
-        return self.predict(np.array(rows, dtype=np.float64).reshape(shape))
+        return np.array(rows, dtype=np.float64).reshape(shape)
 
     def replay(self, golden: GoldenRows) -> None:
         """Raise `ArtifactError` unless the golden rows give the golden answers."""

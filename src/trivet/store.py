@@ -67,13 +67,16 @@ class ModelStore:
                 f"`trivet models promote --model {name} VERSION`"
             ) from error
 
+    def in_use(self, name: str) -> str:
+        """The current version of a model; raises `StoreError` where there is none."""
+        pointer = self.current(name)
+        if pointer is None:
+            raise StoreError(self._no_model(name))
+        return pointer.version
+
     def artifact(self, name: str, version: str | None = None) -> Artifact:
         """One version of a model, the current one by default; raises `StoreError`."""
-        if version is None:
-            pointer = self.current(name)
-            if pointer is None:
-                raise StoreError(self._no_model(name))
-            version = pointer.version
+        version = version or self.in_use(name)
         path = self.root / checked(name) / checked(version)
         if not path.is_dir():
             known = ", ".join(self.versions(name)) or "none: train it first"

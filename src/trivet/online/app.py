@@ -1,8 +1,10 @@
-"""The application: routes, problems and documentation over one live model."""
+"""The application: routes, problems and documentation over one live model, behind one gate."""
 
 from __future__ import annotations
 
 import asyncio
+import signal
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.resources import files
@@ -13,23 +15,49 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 import trivet
-from trivet.online import problems
-from trivet.online.live_model import LiveModel, ServeSettings
-from trivet.online.routes import create_router
+from trivet.online import logs, problems
+from trivet.online.direct import DirectRoute
+from trivet.online.gate import Gate
+from trivet.online.inference import Inference
+from trivet.online.live_model import LiveModel
+from trivet.online.metrics import Metrics
+from trivet.online.routes import create_router, prediction_routes
 from trivet.online.schemas import Problem, request_schemas
+from trivet.online.settings import ServeSettings
+from trivet.online.v2 import InferRequest, V2Error, add_v2_routes
+
+#: What a platform asks to know whether to send requests here: no key is needed.
+OPEN_PATHS = frozenset(
+    ("/health", "/health/live", "/health/ready", "/ping", "/v2/health/live", "/v2/health/ready")
+)
+#: The documentation page runs its own scripts and styles, some of them inline.
+DOCS_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; frame-ancestors 'none'"
+)
 
 
-def create_app(settings: ServeSettings) -> FastAPI:
+def create_app(settings: ServeSettings) -> ASGIApp:
     """The service for one model. It is live at once, and ready when the model is loaded."""
-    live_model = LiveModel(settings)
+    metrics = Metrics()
+    live_model = LiveModel(settings, metrics)
+    inference = Inference(live_model, settings, metrics)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.create_task(asyncio.to_thread(live_model.load))
+        _drain_first(live_model, settings.drain)
+        tasks = [
+            asyncio.create_task(forever)
+            for forever in (live_model.follow(), live_model.count_regularly())
+        ]
         yield
-        await loading
+        for task in tasks:
+            task.cancel()
+        live_model.count()
+        logs.flush()
 
     app = FastAPI(
         title=f"Trivet: {settings.model}",
@@ -40,10 +68,15 @@ def create_app(settings: ServeSettings) -> FastAPI:
         redirect_slashes=False,
     )
     problems.install(app)
-    app.include_router(create_router(live_model))
+    predict_paths = dict.fromkeys(filter(None, ("/predict", settings.predict_route)))
+    health_paths = [settings.health_route] if settings.health_route else []
+    app.router.routes += prediction_routes(inference, predict_paths)
+    app.include_router(create_router(live_model, metrics, health_paths))
+    add_v2_routes(app, live_model, inference)
     _serve_docs(app)
     app.openapi = lambda: _openapi(app, live_model)  # type: ignore[method-assign]
-    return app
+    direct = {route.path: route.app for route in app.routes if isinstance(route, DirectRoute)}
+    return Gate(app, direct, OPEN_PATHS.union(health_paths), settings, live_model, metrics)
 
 
 def _serve_docs(app: FastAPI) -> None:
@@ -51,7 +84,7 @@ def _serve_docs(app: FastAPI) -> None:
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
-        return get_swagger_ui_html(
+        page = get_swagger_ui_html(
             openapi_url="openapi.json",
             title=app.title,
             swagger_js_url="docs/assets/swagger-ui-bundle.js",
@@ -59,6 +92,8 @@ def _serve_docs(app: FastAPI) -> None:
             swagger_favicon_url="docs/assets/favicon-32x32.png",
             swagger_ui_parameters={"tryItOutEnabled": True, "defaultModelsExpandDepth": 2},
         )
+        page.headers["Content-Security-Policy"] = DOCS_POLICY
+        return page
 
     assets = str(files("fastapi_swagger") / "resources")
     app.mount("/docs/assets", StaticFiles(directory=assets), name="assets")
@@ -67,11 +102,33 @@ def _serve_docs(app: FastAPI) -> None:
 def _openapi(app: FastAPI, live_model: LiveModel) -> dict[str, Any]:
     """The routes' schema, with the request's fields from the contract of the loaded model."""
     document = get_openapi(title=app.title, version=app.version, routes=app.routes)
-    problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-    shared = {**problem.pop("$defs"), "Problem": problem}
+    shared: dict[str, Any] = {}
+    for model in (Problem, InferRequest, V2Error):
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        shared |= {**schema.pop("$defs", {}), model.__name__: schema}
     if live_model.ready is None:
-        requests = {"PredictRequest": {"type": "object", "description": "Known once ready."}}
+        unknown = {"type": "object", "description": "Known once ready."}
+        requests = {"PredictRequest": unknown, "Invocation": unknown}
     else:
         requests = request_schemas(live_model.ready.manifest.contract)
     document["components"]["schemas"] = requests | document["components"]["schemas"] | shared
     return document
+
+
+def _drain_first(live_model: LiveModel, seconds: float) -> None:
+    """On SIGTERM, go on answering for this long, but no longer be ready; only then stop.
+
+    So a load balancer sees that it should send nobody here while those it has sent are answered.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return  # not the process of a service: a test's client
+    stop = signal.getsignal(signal.SIGTERM)
+    if not callable(stop):
+        return
+    loop = asyncio.get_running_loop()
+
+    def drain() -> None:
+        live_model.draining = True
+        loop.call_later(seconds, stop, signal.SIGTERM, None)
+
+    loop.add_signal_handler(signal.SIGTERM, drain)

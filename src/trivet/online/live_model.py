@@ -1,30 +1,30 @@
-"""The model that a worker answers with, and why there is none where there is none."""
+"""The model that a worker answers with, and why there is none, or no newer one."""
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from http import HTTPStatus
 
-from trivet.artifact import Artifact, Manifest
+from trivet.artifact import Manifest
 from trivet.errors import TrivetError
+from trivet.online.batcher import Batcher
+from trivet.online.metrics import Metrics, RowWatch
+from trivet.online.problems import ProblemError
+from trivet.online.settings import ServeSettings
 from trivet.predictor import Predictor
 from trivet.store import ModelStore
 
 logger = logging.getLogger("trivet.online")
 
-
-@dataclass(frozen=True)
-class ServeSettings:
-    """Which model a service answers with."""
-
-    model: str = "model"
-    model_version: str | None = None
-    models_dir: Path = Path("models")
-
-    def artifact(self) -> Artifact:
-        """The artifact that these settings name; raises `StoreError` or `ArtifactError`."""
-        return ModelStore(self.models_dir).artifact(self.model, self.model_version)
+#: Seconds between two counts of what the rows held.
+COUNT_EVERY = 0.25
+#: Seconds until a version that could not be loaded is tried again.
+PATIENCE = 30.0
 
 
 @dataclass(frozen=True)
@@ -33,28 +33,115 @@ class Ready:
 
     manifest: Manifest
     predictor: Predictor
+    batcher: Batcher
+    watch: RowWatch
 
 
 class LiveModel:
-    """Holds the model once it is loaded; until then, the reason why it can't answer."""
+    """Holds the model once it is loaded, and replaces it when the store's pointer has moved.
 
-    def __init__(self, settings: ServeSettings) -> None:
-        self._settings = settings
+    ``reason`` says why there is no model, or why the version that is pointed at was not taken.
+    """
+
+    def __init__(self, settings: ServeSettings, metrics: Metrics) -> None:
+        self._settings, self._metrics = settings, metrics
+        self._thread = ThreadPoolExecutor(1, "pipeline")
+        self._failed, self._try_again = "", 0.0
         self.ready: Ready | None = None
-        self.reason, self.loading = "the model is being loaded", True
+        self.reason: str | None = "the model is being loaded"
+        self.loading, self.draining = True, False
 
-    def load(self) -> None:
-        """Load and prove the model; trouble becomes the reason for not being ready."""
-        try:
-            artifact = self._settings.artifact()
-            self.ready = Ready(artifact.manifest, Predictor.load(artifact))
-        except TrivetError as error:
-            self.reason = str(error)
-            logger.error("not ready: %s", error)
-        except Exception:
-            self.reason = "the model could not be loaded; the log says why"
-            logger.exception("not ready: %s", self.reason)
-        else:
-            logger.info("ready: %s %s", artifact.manifest.name, artifact.manifest.version)
-        finally:
+    async def follow(self) -> None:
+        """Load the model; then look every so often which version is current, and load that.
+
+        The pointer is read, not watched: that works on bind mounts and network volumes, too.
+        """
+        every, pinned = self._settings.reload_every, self._settings.model_version is not None
+        while True:
+            await self._catch_up()
             self.loading = False
+            if every == 0 or (pinned and self.ready):
+                return
+            await asyncio.sleep(every)
+
+    def require(self) -> Ready:
+        """The model, once it can answer; until then a 503 problem with the reason."""
+        if self.ready is None:
+            headers = {"Retry-After": "1"} if self.loading else None
+            raise _unavailable(f"not ready: {self.reason}", headers)
+        return self.ready
+
+    def require_open(self) -> Ready:
+        """As `require`, until the service is told to stop: then a balancer should go elsewhere."""
+        if self.draining:
+            raise _unavailable(
+                "not ready: the service was told to stop, and answers its last requests"
+            )
+        return self.require()
+
+    def count(self) -> None:
+        """Bring the metrics up to date."""
+        self._metrics.count()
+        if self.ready:
+            self.ready.watch.count()
+
+    async def count_regularly(self) -> None:
+        """Count off the hot path, until cancelled; another worker may be asked for the metrics."""
+        while True:
+            await asyncio.sleep(COUNT_EVERY)
+            self.count()
+
+    async def _catch_up(self) -> None:
+        """Take the version that is current; where that can't be done, the old one stays."""
+        before = self.ready
+        try:
+            newer = await asyncio.to_thread(self._load_newer)
+        except TrivetError as error:
+            self._stay(str(error))
+        except Exception:
+            logger.exception("a version could not be loaded")
+            self._stay("the model could not be loaded; the log says why")
+        else:
+            if newer is not None:
+                self._swap(newer)
+        if before and self.ready is not before:
+            self._metrics.reloads.labels("loaded").inc()
+
+    def _load_newer(self) -> Ready | None:
+        """The model that is pointed at, proven; None where there is nothing new."""
+        settings = self._settings
+        version = settings.model_version or ModelStore(settings.models_dir).in_use(settings.model)
+        if self.ready and version == self.ready.manifest.version:
+            self.reason = None
+            return None
+        if version == self._failed and time.monotonic() < self._try_again:
+            return None
+        self._failed, self._try_again = version, time.monotonic() + PATIENCE
+        artifact = ModelStore(settings.models_dir).artifact(settings.model, version)
+        manifest, predictor = artifact.manifest, Predictor.load(artifact)
+        watch = RowWatch(manifest.contract, self._metrics)
+        # A compiled model answers in less time than a change of threads takes.
+        thread = None if manifest.not_compiled is None else self._thread
+        self._failed = ""
+        return Ready(manifest, predictor, Batcher(predictor, thread, watch.add), watch)
+
+    def _swap(self, newer: Ready) -> None:
+        """Answer with another model from the next request on; those in flight keep the old one."""
+        before, self.ready, self.reason = self.ready, newer, None
+        self._metrics.answers_with(newer.manifest, before.manifest if before else None)
+        if before:
+            before.watch.count()
+        else:
+            gc.freeze()  # what stays for good is looked at by no collection: those take long
+        logger.info("ready: %s %s", newer.manifest.name, newer.manifest.version)
+
+    def _stay(self, reason: str) -> None:
+        if reason != self.reason:
+            logger.error("%s: %s", "not reloaded" if self.ready else "not ready", reason)
+            if self.ready:
+                self._metrics.reloads.labels("failed").inc()
+        self.reason = reason
+
+
+def _unavailable(detail: str, headers: dict[str, str] | None = None) -> ProblemError:
+    return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers)

@@ -1,17 +1,28 @@
-"""From the body of a request to records, and from predictions to the body of an answer."""
+"""The bodies of /predict: JSON or CSV in, JSON or CSV out."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
+from itertools import chain
+from typing import Any
+
+import orjson
 
 from trivet.artifact import Manifest
 from trivet.contract import Contract
+from trivet.encode import Unfit, parse_cell
 from trivet.errors import Fault, RecordsRejected
+from trivet.online.inference import Headers, Query
+from trivet.online.live_model import Ready
 from trivet.online.problems import ProblemError
 from trivet.online.schemas import to_json
 from trivet.predictor import Predictions
+
+JSON, CSV = "application/json", "text/csv"
 
 _UNREADABLE: dict[type[Exception], str] = {
     json.JSONDecodeError: "{}",
@@ -21,44 +32,114 @@ _UNREADABLE: dict[type[Exception], str] = {
 }
 
 
-def require_json(headers: Mapping[str, str]) -> None:
-    """Raise a 415 problem for a body that is not plain JSON; no media type is taken for JSON."""
-    if encoding := headers.get("content-encoding"):
-        detail = f"the body is encoded as {encoding}; send it without a Content-Encoding"
-        raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
-    media_type = headers.get("content-type") or "application/json"
-    media_type = media_type.partition(";")[0].strip().lower()
-    if media_type != "application/json" and not media_type.endswith("+json"):
-        raise ProblemError(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            f"the body is {media_type}; send JSON with the header Content-Type: application/json",
+def parse_predict(headers: Headers, body: bytes, ready: Ready) -> Query:
+    """The query of a /predict request: records in JSON, or in CSV with a header line."""
+    contract = ready.manifest.contract
+    if media_type(headers) == CSV:
+        records: Sequence[object] = records_of_csv(body, contract)
+    else:
+        records = records_of(load_json(body), contract)
+    if wants_csv(headers):
+        return Query(records, csv_answer, CSV)
+    return Query(records, json_answer)
+
+
+def media_type(headers: Headers) -> str:
+    """`JSON` or `CSV`; a body that says nothing of itself is JSON; raises a 415 problem."""
+    if encoding := headers.get(b"content-encoding"):
+        raise _unsupported(
+            f"the body is encoded as {encoding.decode('latin-1')}; send it without a "
+            "Content-Encoding"
         )
+    given = headers.get(b"content-type")
+    if given is None or given == b"application/json":
+        return JSON
+    kind = given.decode("latin-1").partition(";")[0].strip().lower() or JSON
+    if kind == JSON or kind.endswith("+json"):
+        return JSON
+    if kind == CSV:
+        return CSV
+    raise _unsupported(
+        f"the body is {kind}; send JSON with the header Content-Type: application/json, or a table "
+        "with a header line as text/csv"
+    )
 
 
-def parse_records(body: bytes, contract: Contract) -> list[object]:
-    """The records of a body: those in ``instances``, or the one bare record.
+def wants_csv(headers: Headers) -> bool:
+    """Whether the caller asks for CSV before all else."""
+    return headers.get(b"accept", b"").partition(b",")[0].partition(b";")[0] == b"text/csv"
 
-    Raises a 400 problem for broken JSON, `RecordsRejected` for JSON that can't hold records.
-    """
+
+def load_json(body: bytes) -> object:
+    """The value of a JSON text in UTF-8; raises a 400 problem."""
     try:
-        content = json.loads(body)
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return _load_more(body)
+
+
+def _load_more(body: bytes) -> object:
+    """As `load_json` for what other writers of JSON do, NaN before all; says what is wrong."""
+    try:
+        return json.loads(body)
     except (ValueError, RecursionError) as error:
         reason = next(text for kind, text in _UNREADABLE.items() if isinstance(error, kind))
         detail = f"the body can't be read as JSON: {reason.format(error)}"
         raise ProblemError(HTTPStatus.BAD_REQUEST, detail) from None
+
+
+def records_of(content: object, contract: Contract) -> list[object]:
+    """The records of a JSON value: those in ``instances``, or the one bare record."""
     if not isinstance(content, Mapping):
-        raise _rejected(None, "not_a_record", 'a record, or {"instances": [records]}')
+        raise rejected(None, "not_a_record", 'a record, or {"instances": [records]}')
     records = content.get("instances")
     if not isinstance(records, list):
         if "instances" in content and "instances" not in contract.feature_names:
-            raise _rejected("instances", "type", "a list of records")
+            raise rejected("instances", "type", "a list of records")
         return [content]
-    if beside := [name for name in content if name != "instances"]:
-        raise _rejected(beside[0], "unknown_field", "nothing beside instances")
+    for name, value in content.items():
+        if name != "instances" and not (name == "parameters" and not value):  # Vertex AI's, unused
+            raise rejected(name, "unknown_field", "nothing beside instances")
     return records
 
 
-def answer(predictions: Predictions, manifest: Manifest) -> bytes:
+def records_of_csv(
+    body: bytes, contract: Contract, header_needed: bool = True
+) -> list[dict[str, object]]:
+    """The records of a CSV table in UTF-8, cells read by their column's kind.
+
+    The first line names the columns. Where no ``header_needed``, and it does not, the cells are
+    those of the features in order. Raises a 400 problem for what is no table, and `RecordsRejected`
+    for lines with too few or too many cells.
+    """
+    lines = _csv_lines(body)
+    header = next(lines, None)
+    if not header_needed and header and not contract.known_names.issuperset(header):
+        header, lines = list(contract.feature_names), chain([header], lines)
+    if header is None:
+        raise ProblemError(HTTPStatus.BAD_REQUEST, "the body is empty; send a header line and rows")
+    if twice := {name for name in header if header.count(name) > 1}:
+        raise rejected(min(twice), "unknown_field", "each column once")
+    kinds = {column.name: column.kind for column in contract.columns}
+    records, faults = [], []
+    for row, cells in enumerate(lines):
+        if len(cells) != len(header):
+            expected = f"{len(header)} cells, as the header has, not {len(cells)}"
+            faults.append(Fault(row=row, code="not_a_record", expected=expected))
+            continue
+        record: dict[str, object] = {}
+        for name, cell in zip(header, cells, strict=True):
+            try:
+                record[name] = parse_cell(kinds[name], cell) if name in kinds else cell
+            except Unfit:
+                record[name] = cell  # which the contract will name among its faults
+        records.append(record)
+    if faults:
+        raise RecordsRejected(faults)
+    return records
+
+
+def json_answer(predictions: Predictions, manifest: Manifest) -> bytes:
     """The body of an answer, as `PredictResponse` describes it."""
     rows: list[dict[str, object]]
     if predictions.probabilities is None:
@@ -75,5 +156,41 @@ def answer(predictions: Predictions, manifest: Manifest) -> bytes:
     return to_json(content)
 
 
-def _rejected(field: str | None, code: str, expected: str) -> RecordsRejected:
+def answer_columns(predictions: Predictions, contract: Contract) -> dict[str, list[Any]]:
+    """The answers by column, named as `trivet batch-predict` names them."""
+    columns: dict[str, list[Any]] = {"prediction": list(predictions.values)}
+    if predictions.probabilities is not None:
+        names = (f"probability_{name}" for name in contract.target.label_names)
+        columns |= zip(names, predictions.probabilities.T.tolist(), strict=True)
+    return columns
+
+
+def csv_answer(predictions: Predictions, manifest: Manifest, header: bool = True) -> bytes:
+    """The answers as CSV; truth values are written as JSON writes them."""
+    columns = answer_columns(predictions, manifest.contract)
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    if header:
+        lines.writerow(columns)
+    for row in zip(*columns.values(), strict=True):
+        lines.writerow(str(cell).lower() if isinstance(cell, bool) else cell for cell in row)
+    return text.getvalue().encode()
+
+
+def rejected(field: str | None, code: str, expected: str) -> RecordsRejected:
+    """The one fault of a request that holds no records."""
     return RecordsRejected([Fault(field=field, code=code, expected=expected)])
+
+
+def _csv_lines(body: bytes) -> Iterator[list[str]]:
+    """The lines of a CSV text that are not blank, as cells."""
+    try:
+        yield from filter(None, csv.reader(io.StringIO(body.decode("utf-8-sig"), newline="")))
+    except (UnicodeDecodeError, csv.Error) as error:
+        reason = _UNREADABLE.get(type(error), "{}").format(error)
+        detail = f"the body can't be read as CSV: {reason}"
+        raise ProblemError(HTTPStatus.BAD_REQUEST, detail) from None
+
+
+def _unsupported(detail: str) -> ProblemError:
+    return ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)

@@ -13,7 +13,10 @@ from trivet.online.schemas import Problem, to_json
 MEDIA_TYPE = "application/problem+json"
 
 #: Names of RFC 9110 that older Pythons have under an earlier name.
-TITLES = {HTTPStatus.UNPROCESSABLE_ENTITY: "Unprocessable Content"}
+TITLES = {
+    HTTPStatus.UNPROCESSABLE_ENTITY: "Unprocessable Content",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Content Too Large",
+}
 
 
 class ProblemError(Exception):
@@ -29,38 +32,38 @@ class ProblemError(Exception):
 def install(app: FastAPI) -> None:
     """Make the app answer every error with a problem."""
 
-    @app.exception_handler(ProblemError)
-    async def on_problem(request: Request, error: ProblemError) -> Response:
-        return problem(error.status, error.detail, headers=error.headers)
+    async def on_error(request: Request, error: Exception) -> Response:
+        return problem(request.scope["path"], request.method, error)
 
-    @app.exception_handler(RecordsRejected)
-    async def on_rejected(request: Request, error: RecordsRejected) -> Response:
-        count = len(error.faults)
-        detail = f"{count} fault{'s' if count > 1 else ''} in the request: {error.faults[0]}"
-        return problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, error.faults)
-
-    @app.exception_handler(HTTPException)
-    async def on_http_error(request: Request, error: HTTPException) -> Response:
-        status = HTTPStatus(error.status_code)
-        details = {
-            HTTPStatus.NOT_FOUND: f"there is no {request.url.path}; GET / lists what there is",
-            HTTPStatus.METHOD_NOT_ALLOWED: f"{request.url.path} does not take {request.method}",
-        }
-        detail = details.get(status, str(error.detail))
-        return problem(status, detail, headers=dict(error.headers or {}))
-
-    @app.exception_handler(Exception)
-    async def on_unexpected(request: Request, error: Exception) -> Response:
-        return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the service failed; its log says why")
+    for kind in (ProblemError, RecordsRejected, HTTPException, Exception):
+        app.add_exception_handler(kind, on_error)
 
 
-def problem(
-    status: HTTPStatus,
-    detail: str,
-    faults: tuple[Fault, ...] | None = None,
-    headers: dict[str, str] | None = None,
-) -> Response:
-    """A response that carries a problem."""
+def problem(path: str, method: str, error: Exception) -> Response:
+    """The answer to a request that failed; nothing of an unexpected error is told."""
+    faults: tuple[Fault, ...] | None = None
+    headers: dict[str, str] | None = None
+    match error:
+        case ProblemError():
+            status, detail, headers = error.status, error.detail, error.headers
+        case RecordsRejected(faults=faults):
+            status = HTTPStatus.UNPROCESSABLE_ENTITY
+            count = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
+            detail = f"{count} in the request: {faults[0]}"
+        case HTTPException():
+            status, headers = HTTPStatus(error.status_code), dict(error.headers or {})
+            details = {
+                HTTPStatus.NOT_FOUND: f"there is no {path}; GET / lists what there is",
+                HTTPStatus.METHOD_NOT_ALLOWED: f"{path} does not take {method}",
+            }
+            detail = details.get(status, str(error.detail))
+        case _:
+            status = HTTPStatus.INTERNAL_SERVER_ERROR
+            detail = "the service failed; its log says why"
+    if path.startswith("/v2/"):  # that protocol has a form of its own for errors
+        return Response(
+            to_json({"error": detail}), status.value, headers, media_type="application/json"
+        )
     body = Problem(
         title=TITLES.get(status, status.phrase), status=status.value, detail=detail, errors=faults
     )

@@ -1,67 +1,74 @@
-"""The routes of the service."""
+"""The routes of the service that answer in its own words."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from starlette.concurrency import run_in_threadpool
+from prometheus_client import CONTENT_TYPE_LATEST
 
-from trivet.online.live_model import LiveModel, Ready
-from trivet.online.payloads import answer, parse_records, require_json
-from trivet.online.problems import MEDIA_TYPE, ProblemError
+from trivet.online.direct import OF_PREDICTIONS, DirectRoute, Endpoint, failures
+from trivet.online.inference import Inference
+from trivet.online.invocations import parse_invocation
+from trivet.online.live_model import LiveModel
+from trivet.online.metrics import Metrics
+from trivet.online.payloads import CSV, JSON, parse_predict
 from trivet.online.schemas import Health, ModelResponse, PredictResponse
 
-PROBLEM: dict[str, Any] = {
-    "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-}
-NOT_READY: dict[int | str, dict[str, Any]] = {
-    503: {"description": "No model is loaded.", **PROBLEM}
-}
-BAD_REQUESTS: dict[int | str, dict[str, Any]] = {
-    400: {"description": "The body is not JSON.", **PROBLEM},
-    415: {"description": "The body's media type is not JSON.", **PROBLEM},
-    422: {"description": "The records break the contract; every fault is listed.", **PROBLEM},
-    500: {"description": "The service failed; its log says why.", **PROBLEM},
-}
 LINKS = {
     "predict": "/predict",
     "model": "/model",
     "health": "/health",
     "live": "/health/live",
     "ready": "/health/ready",
+    "metrics": "/metrics",
+    "v2": "/v2",
     "docs": "/docs",
     "openapi": "/openapi.json",
 }
 
 
-def create_router(live_model: LiveModel) -> APIRouter:
-    """All routes, over one live model."""
-    router = APIRouter()
+def prediction_routes(inference: Inference, predict_paths: Iterable[str]) -> list[DirectRoute]:
+    """The routes of predictions: /predict, wherever else it is asked for, and /invocations."""
 
-    @router.post(
-        "/predict",
-        response_model=PredictResponse,
-        responses={**BAD_REQUESTS, **NOT_READY},
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {
-                    "application/json": {"schema": {"$ref": "#/components/schemas/PredictRequest"}}
-                },
-            }
-        },
-        summary="Predict one record or many",
-    )
     async def predict(request: Request) -> Response:
         """Answers come in the order of the records, one a record."""
-        ready = require_ready(live_model)
-        require_json(request.headers)
-        records = parse_records(await request.body(), ready.manifest.contract)
-        # In a thread: a prediction of many rows must not hold up the health checks.
-        body = await run_in_threadpool(_predict, ready, records)
-        return Response(body, media_type="application/json")
+        return await inference.answer(request, parse_predict)
+
+    async def invocations(request: Request) -> Response:
+        """As SageMaker and MLflow ask: CSV is answered in CSV, MLflow's forms with labels alone."""
+        return await inference.answer(request, parse_invocation)
+
+    def route(path: str, endpoint: Endpoint, summary: str, schema: str) -> DirectRoute:
+        body = {
+            JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}},
+            CSV: {"schema": {"type": "string"}},
+        }
+        return DirectRoute(
+            path,
+            endpoint,
+            response_model=PredictResponse,
+            responses={
+                200: {"content": {CSV: {"schema": {"type": "string"}}}},
+                **failures(*OF_PREDICTIONS),
+            },
+            openapi_extra={"requestBody": {"required": True, "content": body}},
+            summary=summary,
+        )
+
+    predicts = "Predict one record or many"
+    return [
+        *(route(path, predict, predicts, "PredictRequest") for path in predict_paths),
+        route("/invocations", invocations, "Predict, for SageMaker and MLflow", "Invocation"),
+    ]
+
+
+def create_router(
+    live_model: LiveModel, metrics: Metrics, health_paths: Iterable[str]
+) -> APIRouter:
+    """The routes that are asked by GET; ``health_paths`` are as /health/ready."""
+    router = APIRouter()
 
     @router.head("/health/live", include_in_schema=False)  # some probes ask by HEAD
     @router.get("/health/live", summary="Is the process alive?")
@@ -71,36 +78,49 @@ def create_router(live_model: LiveModel) -> APIRouter:
 
     @router.head("/health/ready", include_in_schema=False)
     @router.head("/health", include_in_schema=False)
-    @router.get("/health/ready", responses=NOT_READY, summary="Can it answer?")
-    @router.get("/health", responses=NOT_READY, summary="The same as /health/ready")
+    @router.get("/ping", responses=failures(503), summary="The same, for SageMaker")
+    @router.get("/health/ready", responses=failures(503), summary="Should requests be sent here?")
+    @router.get("/health", responses=failures(503), summary="The same as /health/ready")
     async def ready() -> Health:
-        """200 once a model is loaded and its golden rows gave the golden answers."""
-        require_ready(live_model)
+        """200 once a model is loaded and proven, until the service is told to stop."""
+        live_model.require_open()
         return Health(status="ready")
+
+    for path in health_paths:
+        router.get(path, include_in_schema=False)(ready)
 
     @router.head("/model", include_in_schema=False)
     @router.get(
         "/model",
         response_model=ModelResponse,
-        responses={304: {"description": "Not modified."}, **NOT_READY},
+        responses={304: {"description": "Not modified."}, **failures(401, 503)},
         summary="The model that answers",
     )
     async def model(request: Request) -> Response:
         """Name, version, contract and metrics; the ETag changes with the version."""
-        manifest = require_ready(live_model).manifest
-        headers = {"ETag": f'"{manifest.name}/{manifest.version}"', "Cache-Control": "no-cache"}
-        if {headers["ETag"], "*"} & _etags(request.headers.get("if-none-match", "")):
+        manifest = live_model.require().manifest
+        etag = f'"{manifest.name}/{manifest.version}{"!" if live_model.reason else ""}"'
+        headers = {"ETag": etag, "Cache-Control": "no-cache"}
+        if {etag, "*"} & _etags(request.headers.get("if-none-match", "")):
             return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
         body = ModelResponse(
             name=manifest.name,
             version=manifest.version,
             created=manifest.created.isoformat(),
             task=manifest.contract.target.task,
+            compiled=manifest.not_compiled is None,
+            not_reloaded=live_model.reason,
             contract=manifest.contract,
             metrics=manifest.metrics,
             baseline=manifest.baseline,
         )
-        return Response(body.model_dump_json(), headers=headers, media_type="application/json")
+        return Response(body.model_dump_json(), headers=headers, media_type=JSON)
+
+    @router.get("/metrics", response_class=Response, responses=failures(401), summary="Metrics")
+    async def prometheus() -> Response:
+        """The counts of all workers, in Prometheus' text format."""
+        live_model.count()
+        return Response(metrics.page(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     @router.head("/", include_in_schema=False)
     @router.get("/", summary="What there is")
@@ -109,19 +129,6 @@ def create_router(live_model: LiveModel) -> APIRouter:
         return LINKS
 
     return router
-
-
-def require_ready(live_model: LiveModel) -> Ready:
-    """The model, once it can answer; until then a 503 problem with the reason."""
-    if live_model.ready is None:
-        headers = {"Retry-After": "1"} if live_model.loading else None
-        detail = f"not ready: {live_model.reason}"
-        raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers)
-    return live_model.ready
-
-
-def _predict(ready: Ready, records: list[object]) -> bytes:
-    return answer(ready.predictor.predict_records(records), ready.manifest)
 
 
 def _etags(header: str) -> set[str]:

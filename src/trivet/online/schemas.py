@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import orjson
 from pydantic import BaseModel, Field
 
 from trivet.contract import Column, Contract, Label, Task
@@ -46,6 +47,10 @@ class ModelResponse(BaseModel):
     version: str
     created: str
     task: Task
+    compiled: bool = Field(description="Whether it is predicted without scikit-learn.")
+    not_reloaded: str | None = Field(
+        description="Why the current version of the store is not this one."
+    )
     contract: Contract
     metrics: dict[str, float | None]
     baseline: dict[str, float | None]
@@ -62,8 +67,11 @@ class Problem(BaseModel):
 
 
 def to_json(content: object) -> bytes:
-    """Compact JSON in ASCII: a field's name in a problem may hold what UTF-8 can't."""
-    return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
+    """Compact JSON; in ASCII where a text in it, as of a field's name, can't be UTF-8."""
+    try:
+        return orjson.dumps(content)
+    except orjson.JSONEncodeError:
+        return json.dumps(content, separators=(",", ":")).encode()
 
 
 def request_schemas(contract: Contract) -> dict[str, Schema]:
@@ -93,7 +101,19 @@ def request_schemas(contract: Contract) -> dict[str, Schema]:
         "anyOf": [instances, {"$ref": "#/components/schemas/Record"}],
         "example": {"instances": [contract.example]},
     }
-    return {"Record": record, "PredictRequest": either}
+    return {"Record": record, "PredictRequest": either, "Invocation": _invocation(contract)}
+
+
+def _invocation(contract: Contract) -> Schema:
+    """MLflow's forms of a request, or those of /predict."""
+    example = {"dataframe_records": [contract.example]}
+    names = ("dataframe_split", "dataframe_records", "inputs")
+    forms = [{"type": "object", "required": [name]} for name in names]
+    return {
+        "title": "Invocation",
+        "anyOf": [*forms, {"$ref": "#/components/schemas/PredictRequest"}],
+        "example": example,
+    }
 
 
 def _property(column: Column) -> Schema:

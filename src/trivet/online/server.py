@@ -6,48 +6,55 @@ import logging
 import signal
 import socket
 import sys
-from dataclasses import replace
+import tempfile
 from functools import partial
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from trivet.errors import SettingsError
+from trivet.online import metrics
 from trivet.online.app import create_app
-from trivet.online.live_model import ServeSettings
+from trivet.online.logs import LOGGING
+from trivet.online.settings import ServeSettings
 
 logger = logging.getLogger("trivet.online")
 
-#: How long requests in flight may take once the service was told to stop.
-DRAIN_SECONDS = 20
+LOOPBACK = ("127.0.0.1", "::1")
+#: How long requests in flight may take once the service stops.
+GRACE = 20
 
 
 def serve(settings: ServeSettings, host: str, port: int, workers: int) -> None:
     """Serve until SIGTERM or SIGINT; answers what is in flight first, then exits with 0.
 
-    Raises `StoreError` or `ArtifactError` before it listens, where there is no model to serve.
+    Raises `StoreError`, `ArtifactError` or `SettingsError` before it listens, where there is no
+    model to serve or a setting can't be used.
     """
-    artifact = settings.artifact()
-    artifact.verify()
-    # All workers, and those that replace a dead one, answer with this version.
-    settings = replace(settings, model_version=artifact.manifest.version)
+    settings.artifact().verify()
+    guarded = bool(settings.api_keys())
     config = uvicorn.Config(
         partial(create_app, settings),
         factory=True,
         workers=workers,
         server_header=False,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
+        access_log=False,
+        timeout_graceful_shutdown=GRACE,
         log_config=LOGGING,
     )
     # uvicorn raises the signal again once it has drained: then the work is done, a success.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     with _listen(host, port) as listener:
+        if not guarded and listener.getsockname()[0] not in LOOPBACK:
+            logger.warning("anyone who reaches %s may ask; name callers with --api-key-file", host)
         logger.info("listening on http://%s:%d, documentation at /docs", host, port)
         if workers == 1:
             uvicorn.Server(config).run(sockets=[listener])
         else:
-            Multiprocess(config, sockets=[listener]).run()
+            with tempfile.TemporaryDirectory(prefix="trivet-") as directory:
+                metrics.share(directory)
+                Multiprocess(config, sockets=[listener]).run()
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -58,12 +65,3 @@ def _listen(host: str, port: int) -> socket.socket:
         raise SettingsError(
             f"{host}:{port} can't be listened on ({error.strerror}); choose another --port"
         ) from error
-
-
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": "INFO"},
-}

@@ -1,0 +1,138 @@
+"""One inference request, from the bytes of its body to the bytes of its answer: the hot path."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http import HTTPStatus
+from time import perf_counter
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from trivet.artifact import Manifest
+from trivet.online.batcher import EncodedRows
+from trivet.online.live_model import LiveModel, Ready
+from trivet.online.metrics import Metrics
+from trivet.online.problems import ProblemError
+from trivet.online.settings import ServeSettings
+from trivet.predictor import Predictions
+
+#: A body of more bytes than this, some hundred rows, is answered in a thread, so that other
+#: requests don't wait for it. Below it, they would wait longer for the change of threads.
+LARGE = 32_768
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What a request asks: records, and how their predictions are written."""
+
+    records: Sequence[object]
+    write: Callable[[Predictions, Manifest], bytes]
+    media_type: str = "application/json"
+
+
+Headers = Mapping[bytes, bytes]
+#: Reads what a request with these headers and this body asks of the model that will answer it.
+Parse = Callable[[Headers, bytes, Ready], Query]
+
+
+class Inference:
+    """Answers inference requests with the live model, within the limits of the settings."""
+
+    def __init__(self, live_model: LiveModel, settings: ServeSettings, metrics: Metrics) -> None:
+        self._live_model, self._settings, self._metrics = live_model, settings, metrics
+        self._thread = ThreadPoolExecutor(1, "large-requests")
+
+    async def answer(self, request: Request, parse: Parse) -> Response:
+        """The answer to one request; raises `ProblemError` or `RecordsRejected`."""
+        ready = self._live_model.require()
+        headers: Headers = dict(request.scope["headers"])
+        body = None
+        try:
+            async with asyncio.timeout(self._settings.deadline):
+                body = await self._body(request, headers)
+                if len(body) <= LARGE:
+                    return await self._answer_with_others(headers, body, ready, parse)
+                return await asyncio.get_running_loop().run_in_executor(
+                    self._thread, self._answer_alone, headers, body, ready, parse
+                )
+        except TimeoutError:
+            raise self._too_late(body is None) from None
+
+    async def _body(self, request: Request, headers: Headers) -> bytes:
+        """The whole body; refused with 413 as soon as it is known to be too large."""
+        limit = self._settings.max_body
+        if int(headers.get(b"content-length", 0)) > limit:
+            raise self._refused("body_too_large", f"the body has more than {limit:,} bytes")
+        chunks, size = [], 0
+        while True:
+            message = await request.receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            chunks.append(message.get("body", b""))
+            size += len(chunks[-1])
+            if size > limit:
+                raise self._refused("body_too_large", f"the body has more than {limit:,} bytes")
+            if not message.get("more_body", False):
+                return b"".join(chunks)
+
+    async def _answer_with_others(
+        self, headers: Headers, body: bytes, ready: Ready, parse: Parse
+    ) -> Response:
+        started = perf_counter()
+        query, rows = self._read(headers, body, ready, parse)
+        parsed = perf_counter()
+        predictions = await ready.batcher.predict(rows)
+        predicted = perf_counter()
+        return self._write(query, predictions, ready, (started, parsed, predicted))
+
+    def _answer_alone(self, headers: Headers, body: bytes, ready: Ready, parse: Parse) -> Response:
+        started = perf_counter()
+        query, rows = self._read(headers, body, ready, parse)
+        parsed = perf_counter()
+        stacked = ready.predictor.stack(rows)
+        predictions = ready.predictor.predict(stacked)
+        ready.watch.add(stacked)
+        predicted = perf_counter()
+        return self._write(query, predictions, ready, (started, parsed, predicted))
+
+    def _read(
+        self, headers: Headers, body: bytes, ready: Ready, parse: Parse
+    ) -> tuple[Query, EncodedRows]:
+        query = parse(headers, body, ready)
+        if len(query.records) > self._settings.max_rows:
+            raise self._refused(
+                "too_many_rows", f"the body holds more than {self._settings.max_rows:,} records"
+            )
+        return query, ready.predictor.encode(query.records)
+
+    def _write(
+        self,
+        query: Query,
+        predictions: Predictions,
+        ready: Ready,
+        times: tuple[float, float, float],
+    ) -> Response:
+        content = query.write(predictions, ready.manifest)
+        started, parsed, predicted = times
+        self._metrics.staged(parsed - started, predicted - parsed, perf_counter() - predicted)
+        return Response(content, media_type=query.media_type)
+
+    def _refused(self, reason: str, what: str) -> ProblemError:
+        self._metrics.rejected.labels(reason).inc()
+        detail = f"{what}; send them in several requests, or use trivet batch-predict"
+        return ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
+
+    def _too_late(self, reading: bool) -> ProblemError:
+        late = f"within {self._settings.deadline:g} seconds"
+        if reading:
+            close = {"Connection": "close"}
+            return ProblemError(
+                HTTPStatus.REQUEST_TIMEOUT, f"the body did not arrive {late}", close
+            )
+        return ProblemError(
+            HTTPStatus.GATEWAY_TIMEOUT, f"no answer {late}; send fewer rows, or try again later"
+        )

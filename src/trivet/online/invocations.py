@@ -1,0 +1,94 @@
+"""The bodies of /invocations, as SageMaker and MLflow's scoring server take them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from trivet.artifact import Manifest
+from trivet.online.inference import Headers, Query
+from trivet.online.live_model import Ready
+from trivet.online.payloads import (
+    CSV,
+    csv_answer,
+    json_answer,
+    load_json,
+    media_type,
+    records_of,
+    records_of_csv,
+    rejected,
+)
+from trivet.online.schemas import to_json
+from trivet.predictor import Predictions
+
+Records = Sequence[object]
+
+
+def parse_invocation(headers: Headers, body: bytes, ready: Ready) -> Query:
+    """The query of a request in one of MLflow's forms, in /predict's JSON, or in CSV.
+
+    Answers are in the form of the request: MLflow's are labels or numbers alone, and CSV has a line
+    a row without a header, so that a line of the output belongs to a line of the input.
+    """
+    contract = ready.manifest.contract
+    if media_type(headers) == CSV:
+        table = records_of_csv(body, contract, header_needed=False)
+        if headers.get(b"accept", b"").startswith(b"application/json"):
+            return Query(table, json_answer)
+        return Query(table, partial(csv_answer, header=False), CSV)
+    content = load_json(body)
+    if isinstance(content, Mapping):
+        for form, read in FORMS.items():
+            if form in content and form not in contract.known_names:
+                _require_nothing_beside(form, content)
+                return Query(read(content[form]), labels_alone)
+    return Query(records_of(content, contract), json_answer)
+
+
+def labels_alone(predictions: Predictions, manifest: Manifest) -> bytes:
+    """The answer in MLflow's form."""
+    return to_json({"predictions": predictions.values})
+
+
+def _of_split(split: Any) -> Records:
+    """A table as pandas' orient="split" writes it."""
+    match split:
+        case {"columns": [*names], "data": [*rows]}:
+            wrong = (row for row in rows if not isinstance(row, list) or len(row) != len(names))
+            if all(isinstance(name, str) for name in names) and next(wrong, None) is None:
+                return [dict(zip(names, row, strict=True)) for row in rows]
+    expected = '{"columns": [names], "data": [rows of as many cells]}'
+    raise rejected("dataframe_split", "type", expected)
+
+
+def _of_records(records: Any) -> Records:
+    if isinstance(records, list):
+        return records
+    raise rejected("dataframe_records", "type", "a list of records")
+
+
+def _of_inputs(inputs: Any) -> Records:
+    """A list of records, or lists of values by column."""
+    if isinstance(inputs, list):
+        return inputs
+    if isinstance(inputs, Mapping) and all(isinstance(each, list) for each in inputs.values()):
+        lengths = {len(values) for values in inputs.values()}
+        if len(lengths) == 1:
+            rows = zip(*inputs.values(), strict=True)
+            return [dict(zip(inputs, row, strict=True)) for row in rows]
+    raise rejected("inputs", "type", "a list of records, or lists of one length by column")
+
+
+#: MLflow's forms: the key that marks each, and what reads its value.
+FORMS: Mapping[str, Callable[[Any], Records]] = {
+    "dataframe_split": _of_split,
+    "dataframe_records": _of_records,
+    "inputs": _of_inputs,
+}
+
+
+def _require_nothing_beside(form: str, content: Mapping[str, object]) -> None:
+    for name, value in content.items():
+        if name != form and not (name == "params" and not value):
+            raise rejected(name, "unknown_field", f"nothing beside {form}")

@@ -1,0 +1,65 @@
+"""What a service is told."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from trivet.artifact import Artifact
+from trivet.errors import SettingsError
+from trivet.store import ModelStore
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """Which model a service answers with, whom it answers, and how much it takes on.
+
+    Sizes are in bytes, times in seconds. ``model_version`` pins a version; without it the service
+    follows the store's pointer.
+    """
+
+    model: str = "model"
+    model_version: str | None = None
+    models_dir: Path = Path("models")
+    max_body: int = 4_000_000
+    max_rows: int = 10_000
+    max_in_flight: int = 1_000
+    deadline: float = 10.0
+    drain: float = 1.0
+    reload_every: float = 1.0
+    api_key_file: Path | None = None
+    access_log: bool = False
+    health_route: str | None = None
+    predict_route: str | None = None
+
+    def __post_init__(self) -> None:
+        for option, route in (
+            ("--predict-route", self.predict_route),
+            ("--health-route", self.health_route),
+        ):
+            if route is not None and not re.fullmatch(r"/[^{}]*", route):
+                raise SettingsError(f"{option} {route}: write it as a path, such as /v1/predict")
+
+    def artifact(self) -> Artifact:
+        """The artifact that these settings name; raises `StoreError` or `ArtifactError`."""
+        return ModelStore(self.models_dir).artifact(self.model, self.model_version)
+
+    def api_keys(self) -> list[bytes]:
+        """The keys of ``api_key_file``, one a line; raises `SettingsError` where there is none."""
+        if self.api_key_file is None:
+            return []
+        try:
+            keys = self.api_key_file.read_bytes().split()
+        except OSError as error:
+            raise SettingsError(
+                f"{self.api_key_file}: can't be read ({error.strerror}); check --api-key-file"
+            ) from error
+        if not keys:
+            raise SettingsError(f"{self.api_key_file}: holds no key; write one key a line")
+        if bad := [key for key in keys if not re.fullmatch(rb"[!-~]{16,}", key)]:
+            raise SettingsError(
+                f"{self.api_key_file}: a key has {len(bad[0])} characters; write 16 or more, in "
+                "ASCII: openssl rand -hex 32"
+            )
+        return keys
