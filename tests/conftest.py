@@ -22,7 +22,10 @@ from typing import IO, Any
 
 import pytest
 from fastapi.testclient import TestClient
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline
 
+from trivet import pipeline
 from trivet.artifact import Artifact
 from trivet.online.app import create_app
 from trivet.online.settings import ServeSettings
@@ -59,6 +62,21 @@ def flights_store(flights: Artifact) -> Path:
 @pytest.fixture(scope="session")
 def predictor(flights: Artifact) -> Predictor:
     return Predictor.load(flights)
+
+
+@pytest.fixture(scope="session")
+def uncompiled(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """A model with an estimator of a user's own, which has no compiled form."""
+
+    def build_pipeline(contract: Any, *_: object) -> Pipeline:
+        ours = pipeline.build_pipeline(contract, "extra_trees", {}, 0)
+        return Pipeline([("features", ours[0]), ("estimator", KNeighborsClassifier())])
+
+    models_dir = tmp_path_factory.mktemp("uncompiled") / "models"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trivet.train.fit.build_pipeline", build_pipeline)
+        train(replace(FLIGHTS, models_dir=models_dir))
+    return ModelStore(models_dir).artifact("flights")
 
 
 @pytest.fixture(scope="session")

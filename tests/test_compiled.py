@@ -9,12 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import Pipeline
 
 from tests.conftest import FLIGHTS, NOVEMBER, ready_client, write_csv
 from tests.test_online import FLIGHT
-from trivet import pipeline
 from trivet.artifact import Artifact
 from trivet.batch.run import BatchSettings, batch_predict
 from trivet.compiled import TOLERANCE, CompiledPipeline
@@ -88,19 +85,6 @@ def test_nothing_is_unpickled_for_a_compiled_model(
 def test_no_rows_have_no_answers(flights: Artifact) -> None:
     compiled = CompiledPipeline.load(flights.verify())
     assert compiled.answers(np.empty((0, 17))).shape == (0, 2)
-
-
-@pytest.fixture
-def uncompiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Artifact:
-    """A model with an estimator of a user's own, which has no compiled form."""
-
-    def build_pipeline(contract: Any, *_: object) -> Pipeline:
-        ours = pipeline.build_pipeline(contract, "extra_trees", {}, 0)
-        return Pipeline([("features", ours[0]), ("estimator", KNeighborsClassifier())])
-
-    monkeypatch.setattr("trivet.train.fit.build_pipeline", build_pipeline)
-    train(replace(FLIGHTS, models_dir=tmp_path))
-    return ModelStore(tmp_path).artifact("flights")
 
 
 def test_a_model_without_a_compiled_form_says_why(uncompiled: Artifact) -> None:

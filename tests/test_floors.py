@@ -111,7 +111,7 @@ def test_the_service_of_a_compiled_model_loads_numpy_alone(flights_store: Path) 
         f"models_dir = Path({str(flights_store)!r})\n"
         "settings = ServeSettings('flights', models_dir=models_dir, reload_every=0)\n"
         "live = LiveModel(settings, Metrics())\n"
-        "asyncio.run(live.follow()); assert live.ready\n"
+        "asyncio.run(live.catch_up()); assert live.ready\n"
         "others = ('trivet.train', 'trivet.batch', 'trivet.tables')\n"
         "assert not [name for name in sys.modules if name.startswith(others)]"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import socket
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,16 @@ def test_a_service_without_a_model_is_live_and_not_ready(tmp_path: Path) -> None
             assert "not ready" in problem(client.get(path), 503)["detail"]
         assert "train one first" in client.post("/predict", json=FLIGHT).json()["detail"]
         assert client.get("/openapi.json").status_code == 200
+
+
+def test_a_service_without_a_model_is_ready_as_soon_as_there_is_one(
+    flights: Artifact, tmp_path: Path
+) -> None:
+    with TestClient(create_app(ServeSettings("flights", models_dir=tmp_path))) as client:
+        assert client.get("/health/ready").status_code == 503
+        shutil.copytree(flights.path.parent, tmp_path / "flights")
+        wait_until(lambda: client.get("/health/ready").status_code == 200)
+        assert client.post("/predict", json=FLIGHT).status_code == 200
 
 
 def test_the_model_page_is_cached_until_the_version_changes(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from trivet.contract import Frozen
 from trivet.encode import UNSEEN
-from trivet.trees import FEW_ROWS, Floats, Forest, MaskedTrees
+from trivet.trees import Floats, Forest, MaskedTrees
 
 #: How far, relatively, two ways to the same answer may lie apart.
 TOLERANCE = 1e-9
@@ -29,6 +29,8 @@ Part = Literal["value", "missing", "days", "month", "day_of_week", "hour"]
 Link = Literal["identity", "shares", "log", "logit", "softmax"]
 
 MICROSECONDS_A_DAY = 86_400_000_000
+#: Up to this many rows, making inputs one by one is faster than a column at once.
+FEW_ROWS = 8
 
 
 class Input(Frozen):

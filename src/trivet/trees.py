@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
 
 #: Up to this many rows, looking values up one by one is faster than a column at once.
-FEW_ROWS = 24
+FEW_ROWS = 16
 #: How many rows are evaluated together: their masks should stay in the processor's cache.
 ROWS_AT_ONCE = 256
 ONE = np.uint64(1)

@@ -41,17 +41,23 @@ DOCS_POLICY = (
 
 
 def create_app(settings: ServeSettings) -> ASGIApp:
-    """The service for one model. It is live at once, and ready when the model is loaded."""
+    """The service for one model: it answers as soon as that is loaded, or is found not to load."""
     metrics = Metrics()
     live_model = LiveModel(settings, metrics)
     inference = Inference(live_model, settings, metrics)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # Before anything is accepted: with several workers, another one has it in the meantime.
+        await live_model.catch_up()
         _drain_first(live_model, settings.drain)
         tasks = [
             asyncio.create_task(forever)
-            for forever in (live_model.follow(), live_model.count_regularly())
+            for forever in (
+                live_model.follow(),
+                live_model.count_regularly(),
+                gate.deadlines.watch(),
+            )
         ]
         yield
         for task in tasks:
@@ -76,7 +82,8 @@ def create_app(settings: ServeSettings) -> ASGIApp:
     _serve_docs(app)
     app.openapi = lambda: _openapi(app, live_model)  # type: ignore[method-assign]
     direct = {route.path: route.app for route in app.routes if isinstance(route, DirectRoute)}
-    return Gate(app, direct, OPEN_PATHS.union(health_paths), settings, live_model, metrics)
+    gate = Gate(app, direct, OPEN_PATHS.union(health_paths), settings, live_model, metrics)
+    return gate
 
 
 def _serve_docs(app: FastAPI) -> None:

@@ -10,8 +10,8 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from itertools import chain
+from typing import NamedTuple
 
 from trivet.predictor import Predictions, Predictor, Rows
 
@@ -21,8 +21,7 @@ EncodedRows = list[list[float]]
 ROWS_TOGETHER = 256
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Waiting(NamedTuple):
     rows: EncodedRows
     answer: asyncio.Future[Predictions]
 
@@ -39,13 +38,14 @@ class Batcher:
         self._predictor, self._thread, self._observe = predictor, thread, observe
         self._waiting: deque[_Waiting] = deque()
         self._busy = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def predict(self, rows: EncodedRows) -> Predictions:
         """The predictions of these rows alone; raises what `Predictor.predict` raises.
 
         A caller that is cancelled before its batch begins is left out of it.
         """
-        loop = asyncio.get_running_loop()
+        loop = self._loop = self._loop or asyncio.get_running_loop()
         waiting = _Waiting(rows, loop.create_future())
         self._waiting.append(waiting)
         if not self._busy:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
@@ -15,6 +16,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trivet.errors import RecordsRejected
+from trivet.online.deadlines import Deadlines
+from trivet.online.inference import READING
 from trivet.online.live_model import LiveModel
 from trivet.online.metrics import Metrics
 from trivet.online.problems import ProblemError, problem
@@ -57,6 +60,7 @@ class Gate:
         self._app, self._direct = app, direct
         self._open, self._always = open_paths, open_paths | {"/metrics"}
         self._settings, self._live_model, self._metrics = settings, live_model, metrics
+        self.deadlines = Deadlines(settings.deadline)
         self._keys = [sha256(key).digest() for key in settings.api_keys()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,9 +70,15 @@ class Gate:
             return
         exchange = _Exchange(scope, send, self._live_model)
         self._metrics.in_flight += 1
+        request = self.deadlines.begin()
         try:
             await self._answer(exchange, receive)
+        except asyncio.CancelledError:
+            if not self.deadlines.is_late(request):
+                raise
+            await self._refuse(exchange, receive, self._too_late(scope))
         finally:
+            self.deadlines.end(request)
             self._metrics.in_flight -= 1
             self._record(exchange)
 
@@ -88,9 +98,21 @@ class Gate:
         except Exception as error:
             if not isinstance(error, ProblemError | RecordsRejected):
                 logger.exception("request %s failed", exchange.request_id.decode())
-            if exchange.status is None:
-                response = problem(path, scope["method"], error)
-                await response(scope, receive, exchange.send)
+            await self._refuse(exchange, receive, error)
+
+    async def _refuse(self, exchange: _Exchange, receive: Receive, error: Exception) -> None:
+        if exchange.status is None:
+            scope = exchange.scope
+            response = problem(scope["path"], scope["method"], error)
+            await response(scope, receive, exchange.send)
+
+    def _too_late(self, scope: Scope) -> ProblemError:
+        late = f"within {self.deadlines.seconds:g} seconds"
+        if scope.get(READING):
+            detail, close = f"the body did not arrive {late}", {"Connection": "close"}
+            return ProblemError(HTTPStatus.REQUEST_TIMEOUT, detail, close)
+        detail = f"no answer {late}; send fewer rows, or try again later"
+        return ProblemError(HTTPStatus.GATEWAY_TIMEOUT, detail)
 
     def _admit(self, path: str, headers: Mapping[bytes, bytes]) -> None:
         """Raise a 401 or 503 problem for a request that is not let in."""

@@ -25,6 +25,10 @@ from trivet.predictor import Predictions
 LARGE = 32_768
 
 
+#: The key of a request's scope that says whether its body is still being read.
+READING = "trivet.reading"
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """What a request asks: records, and how their predictions are written."""
@@ -35,6 +39,17 @@ class Query:
 
 
 Headers = Mapping[bytes, bytes]
+
+
+class Answer(Response):
+    """A 200, with as little ado as can be: the common constructor takes as long as the encoder."""
+
+    def __init__(self, body: bytes, media_type: str) -> None:
+        self.status_code, self.background, self.body = HTTPStatus.OK, None, body
+        length, kind = str(len(body)).encode(), media_type.encode()
+        self.raw_headers = [(b"content-length", length), (b"content-type", kind)]
+
+
 #: Reads what a request with these headers and this body asks of the model that will answer it.
 Parse = Callable[[Headers, bytes, Ready], Query]
 
@@ -50,17 +65,14 @@ class Inference:
         """The answer to one request; raises `ProblemError` or `RecordsRejected`."""
         ready = self._live_model.require()
         headers: Headers = dict(request.scope["headers"])
-        body = None
-        try:
-            async with asyncio.timeout(self._settings.deadline):
-                body = await self._body(request, headers)
-                if len(body) <= LARGE:
-                    return await self._answer_with_others(headers, body, ready, parse)
-                return await asyncio.get_running_loop().run_in_executor(
-                    self._thread, self._answer_alone, headers, body, ready, parse
-                )
-        except TimeoutError:
-            raise self._too_late(body is None) from None
+        request.scope[READING] = True
+        body = await self._body(request, headers)
+        request.scope[READING] = False
+        if len(body) <= LARGE:
+            return await self._answer_with_others(headers, body, ready, parse)
+        return await asyncio.get_running_loop().run_in_executor(
+            self._thread, self._answer_alone, headers, body, ready, parse
+        )
 
     async def _body(self, request: Request, headers: Headers) -> bytes:
         """The whole body; refused with 413 as soon as it is known to be too large."""
@@ -119,20 +131,9 @@ class Inference:
         content = query.write(predictions, ready.manifest)
         started, parsed, predicted = times
         self._metrics.staged(parsed - started, predicted - parsed, perf_counter() - predicted)
-        return Response(content, media_type=query.media_type)
+        return Answer(content, query.media_type)
 
     def _refused(self, reason: str, what: str) -> ProblemError:
         self._metrics.rejected.labels(reason).inc()
         detail = f"{what}; send them in several requests, or use trivet batch-predict"
         return ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
-
-    def _too_late(self, reading: bool) -> ProblemError:
-        late = f"within {self._settings.deadline:g} seconds"
-        if reading:
-            close = {"Connection": "close"}
-            return ProblemError(
-                HTTPStatus.REQUEST_TIMEOUT, f"the body did not arrive {late}", close
-            )
-        return ProblemError(
-            HTTPStatus.GATEWAY_TIMEOUT, f"no answer {late}; send fewer rows, or try again later"
-        )

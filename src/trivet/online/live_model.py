@@ -48,35 +48,29 @@ class LiveModel:
         self._thread = ThreadPoolExecutor(1, "pipeline")
         self._failed, self._try_again = "", 0.0
         self.ready: Ready | None = None
-        self.reason: str | None = "the model is being loaded"
-        self.loading, self.draining = True, False
+        self.reason: str | None = None
+        self.draining = False
 
     async def follow(self) -> None:
-        """Load the model; then look every so often which version is current, and load that.
+        """Look every so often which version is current, and load that, until cancelled.
 
         The pointer is read, not watched: that works on bind mounts and network volumes, too.
         """
         every, pinned = self._settings.reload_every, self._settings.model_version is not None
-        while True:
-            await self._catch_up()
-            self.loading = False
-            if every == 0 or (pinned and self.ready):
-                return
+        while every and not (pinned and self.ready):
             await asyncio.sleep(every)
+            await self.catch_up()
 
     def require(self) -> Ready:
         """The model, once it can answer; until then a 503 problem with the reason."""
         if self.ready is None:
-            headers = {"Retry-After": "1"} if self.loading else None
-            raise _unavailable(f"not ready: {self.reason}", headers)
+            raise _unavailable(f"not ready: {self.reason}")
         return self.ready
 
     def require_open(self) -> Ready:
         """As `require`, until the service is told to stop: then a balancer should go elsewhere."""
         if self.draining:
-            raise _unavailable(
-                "not ready: the service was told to stop, and answers its last requests"
-            )
+            raise _unavailable("not ready: the service was told to stop, and answers what it has")
         return self.require()
 
     def count(self) -> None:
@@ -91,7 +85,7 @@ class LiveModel:
             await asyncio.sleep(COUNT_EVERY)
             self.count()
 
-    async def _catch_up(self) -> None:
+    async def catch_up(self) -> None:
         """Take the version that is current; where that can't be done, the old one stays."""
         before = self.ready
         try:
@@ -143,5 +137,5 @@ class LiveModel:
         self.reason = reason
 
 
-def _unavailable(detail: str, headers: dict[str, str] | None = None) -> ProblemError:
-    return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers)
+def _unavailable(detail: str) -> ProblemError:
+    return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, {"Retry-After": "1"})

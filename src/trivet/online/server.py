@@ -60,8 +60,11 @@ def serve(settings: ServeSettings, host: str, port: int, workers: int) -> None:
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=2048)
+        listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise SettingsError(
             f"{host}:{port} can't be listened on ({error.strerror}); choose another --port"
         ) from error
+    # Else the kernel may hold back the second half of an answer until the first is acknowledged.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
