@@ -21,7 +21,7 @@ REPLICAS ?= 3
 
 .PHONY: help setup demo train batch-predict serve test lint lock clean \
 	images docker-train docker-batch docker-serve docker-scale docker-stop push pull \
-	bench-compiled bench-images
+	bench-compiled bench-online bench-images
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ lint: setup ## check style and types
 bench-compiled: train ## compare the compiled model with its pipeline
 	$(BIN)/python bench/compiled.py
 
+bench-online: train ## measure the service and its peers into bench/results/online.md: needs wrk and two cores
+	$(BIN)/python bench/online.py
+
 images: ## build the three images, tagged latest, by version and by git revision
 	for tag in latest $(VERSION) $(REVISION); do TAG=$$tag docker compose build --quiet; done
 
@@ -96,8 +99,8 @@ lock: setup ## renew requirements.txt, the lock of all legs, and requirements-de
 	$(LOCK) --extra train --extra batch --extra online --extra build -o requirements.txt
 	$(LOCK) --all-extras --constraint requirements.txt -o requirements-dev.txt
 
-clean: ## remove what runs and tools made: models, predictions, .venv
-	rm -rf .venv models data/predictions .mypy_cache .pytest_cache .ruff_cache
+clean: ## remove what runs and tools made: models, predictions, .venv, .bench
+	rm -rf .venv .bench models data/predictions .mypy_cache .pytest_cache .ruff_cache
 
 $(INSTALLED): requirements-dev.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "no Python 3.11, 3.12 or 3.13 found; install one, or say make PYTHON=..."; exit 1; }

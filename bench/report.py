@@ -1,0 +1,134 @@
+"""What `bench/online.py` found, as Markdown: the figures, the goals, and how each was run."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
+
+from contestants import BARE, CONTESTANTS, EMPTY, PEER_NAMES, TRIVET, Contestant
+from environments import versions
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was measured of a contestant; not a number where it has no such thing."""
+
+    rate: float
+    p50: float
+    p99: float
+    alone: float
+    rows: float
+    ready: float
+    pss: float
+    rss: float
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A figure of Trivet's, by itself or as a share of another's, and its limit."""
+
+    text: str
+    limit: float
+    at_least: bool
+    measured: float
+
+    @property
+    def row(self) -> str:
+        met = self.measured >= self.limit if self.at_least else self.measured <= self.limit
+        result = "not measured" if math.isnan(self.measured) else "met" if met else "**missed**"
+        limit = f"{'≥' if self.at_least else '≤'} {self.limit:,g}"
+        return f"| {self.text} | {limit} | {short(self.measured)} | {result} |"
+
+
+def goals(found: dict[str, Figures], further: float) -> list[Goal]:
+    nothing = Figures(*[math.nan] * 8)
+    own, empty, bare = (found.get(name, nothing) for name in (TRIVET, EMPTY, BARE))
+    peers = {name: found[name] for name in PEER_NAMES if name in found}
+    best = max(peers, key=lambda name: peers[name].rate, default="none measured")
+    peer = peers.get(best, nothing)
+    return [
+        Goal("requests/s, to the empty FastAPI endpoint's", 2, True, own.rate / empty.rate),
+        Goal("requests/s, to bare ASGI's", 0.4, True, own.rate / bare.rate),
+        Goal(f"requests/s, to the best peer's ({best})", 12, True, own.rate / peer.rate),
+        Goal(f"p99, to the best peer's ({best})", 1 / 8, False, own.p99 / peer.p99),
+        Goal("p50 at 1 connection, to the empty endpoint's", 1.2, False, own.alone / empty.alone),
+        Goal("rows/s of 1,000-row requests", 50_000, True, own.rows),
+        Goal("seconds to ready, to the empty endpoint's", 1.5, False, own.ready / empty.ready),
+        Goal("MB (PSS) of one worker", 110, False, own.pss),
+        Goal("MB (PSS) of each further worker", 80, False, further),
+    ]
+
+
+def short(number: float) -> str:
+    """A number with three digits, or more where it is large; a dash where there is none."""
+    if math.isnan(number):
+        return "-"
+    places = 0 if number >= 100 else 1 if number >= 10 else 2 if number >= 1 else 3
+    return f"{number:,.{places}f}"
+
+
+def medians(rounds: Iterable[Figures]) -> Figures:
+    return Figures(*map(statistics.median, zip(*map(astuple, rounds), strict=True)))
+
+
+def render(
+    runs: dict[str, list[Figures]], errors: list[str], further: list[float], setting: str
+) -> str:
+    found = {name: medians(rounds) for name, rounds in runs.items() if rounds}
+    measured = [contestant for contestant in CONTESTANTS if contestant.name in runs]
+    lines = [
+        "# Online inference",
+        "",
+        setting,
+        "",
+        "| contestant | requests/s at 32 | p50 ms | p99 ms | p50 ms at 1 connection | "
+        "rows/s of 1,000-row requests | seconds to ready | MB resident (PSS) | MB (RSS) |",
+        f"|---|{'---:|' * 8}",
+        *(table_row(name, found.get(name)) for name in runs),
+        "",
+        f"`{EMPTY}` and `{BARE}` predict nothing. Seconds to ready are from the start of the "
+        "process to the first answer to a prediction. Memory is of all processes of a server, "
+        "after the load; PSS counts a page shared by several in equal parts, RSS in each. "
+        f"{spread(runs)}",
+    ]
+    if errors:
+        lines += ["", "Rounds that failed, and are not counted:", ""]
+        lines += [f"- {error}" for error in errors]
+    lines += ["", "| goal of Trivet | limit | measured | |", "|---|---:|---:|---|"]
+    added = statistics.median(further) if further else math.nan
+    lines += [goal.row for goal in goals(found, added)]
+    lines += ["", "| contestant | how it was run |", "|---|---|"]
+    lines += [f"| {linked(contestant)} | {contestant.how} |" for contestant in measured]
+    lines += [
+        "",
+        "Each peer has an environment of its own, with the scikit-learn, numpy and pandas that the "
+        "model was fitted with, and with uvloop and httptools even where its own installation "
+        "brings none. All compute on one thread.",
+        "",
+        "| environment | versions |",
+        "|---|---|",
+    ]
+    for environment in dict.fromkeys(contestant.environment for contestant in measured):
+        lines.append(f"| {environment or 'trivet'} | {versions(environment)} |")
+    return "\n".join(lines) + "\n"
+
+
+def spread(runs: dict[str, list[Figures]]) -> str:
+    """How far the rounds of one contestant lie apart, at the worst."""
+    rates = {name: [each.rate for each in rounds] for name, rounds in runs.items() if rounds}
+    apart = {name: max(some) / min(some) - 1 for name, some in rates.items()}
+    widest = max(apart, key=apart.__getitem__, default="no contestant")
+    share = apart.get(widest, 0)
+    return f"Between rounds, requests/s differed most for `{widest}`: by {share:.0%}."
+
+
+def table_row(name: str, figures: Figures | None) -> str:
+    cells = [*map(short, astuple(figures))] if figures else ["error"] * 8
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def linked(contestant: Contestant) -> str:
+    source = contestant.source
+    return f"[{contestant.name}](../peers/{source})" if source else contestant.name

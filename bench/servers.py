@@ -1,0 +1,149 @@
+"""Servers as processes, for `bench/online.py`: started, asked, loaded, weighed and stopped."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from contestants import CACHE, ROOT, Contestant
+
+#: The server has one core, who asks has another.
+SERVER_CORE, CLIENT_CORE = 0, 1
+HOST = "127.0.0.1"
+READY_SECONDS, STOP_SECONDS = 60, 20
+MB = 1_000_000
+
+
+class FailedError(Exception):
+    """A server that can't be measured: it does not start, or does not answer as it should."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What wrk saw: requests per second, and percentiles of the latency in milliseconds."""
+
+    rate: float
+    p50: float
+    p99: float
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server, and the file that it writes its output to."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    log: Path
+
+    def ask(self, path: str, body: Path) -> bytes:
+        """The answer to one request; raises `FailedError` for any status but 200."""
+        connection = http.client.HTTPConnection(HOST, self.port, timeout=READY_SECONDS)
+        try:
+            headers = {"Content-Type": "application/json"}
+            connection.request("POST", path, body.read_bytes(), headers)
+            answer = connection.getresponse()
+            content = answer.read()
+        finally:
+            connection.close()
+        if answer.status != 200:
+            raise FailedError(f"status {answer.status}: {content[:200]!r}")
+        return content
+
+    def first_answer(self, path: str, body: Path) -> bytes:
+        """The first answer that is a 200, asked for again and again."""
+        deadline = time.perf_counter() + READY_SECONDS
+        while True:
+            try:
+                return self.ask(path, body)
+            except (OSError, http.client.HTTPException, FailedError) as error:
+                if self.process.poll() is not None:
+                    raise FailedError(f"it ended: {self._last_words()}") from None
+                if time.perf_counter() > deadline:
+                    raise FailedError(f"not ready: {error}; {self._last_words()}") from None
+            time.sleep(0.005)
+
+    def load(self, path: str, body: Path, connections: int, seconds: int) -> Load:
+        """Ask over and over; raises `FailedError` unless every request is answered well."""
+        wrk = f"taskset -c {CLIENT_CORE} wrk -t1 -c{connections} -d{seconds}s --timeout 30s -s"
+        done = subprocess.run(
+            [*wrk.split(), str(ROOT / "bench/post.lua"), f"http://{HOST}:{self.port}{path}"],
+            env={**os.environ, "BODY": str(body)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        seen = json.loads(done.stdout.splitlines()[-1])
+        if seen["failed"] or not seen["requests"]:
+            raise FailedError(f"{seen['failed']} of {seen['requests']} requests failed")
+        return Load(seen["requests"] / seen["seconds"], seen["p50"], seen["p99"])
+
+    def memory(self) -> tuple[float, float]:
+        """Megabytes of the process and all its descendants: PSS, and RSS."""
+        sums = {"Pss": 0, "Rss": 0}
+        for pid in descendants(self.process.pid):
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
+                name, kilobytes, *_ = line.split()
+                if name.rstrip(":") in sums:
+                    sums[name.rstrip(":")] += int(kilobytes) * 1024
+        return sums["Pss"] / MB, sums["Rss"] / MB
+
+    def _last_words(self) -> str:
+        lines = self.log.read_text(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "no output")
+
+
+@contextmanager
+def serving(contestant: Contestant, model: Path) -> Iterator[Server]:
+    """Start a server on free ports and its own core; stop it, and all it started, in the end."""
+    with socket.create_server((HOST, 0)) as one, socket.create_server((HOST, 0)) as other:
+        ports = one.getsockname()[1], other.getsockname()[1]
+    log = CACHE / "logs" / f"{contestant.name}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            ["taskset", "-c", str(SERVER_CORE), *contestant.arguments(*ports)],
+            env=contestant.variables(model, *ports),
+            cwd=CACHE if contestant.environment else ROOT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield Server(process, ports[0], log)
+    finally:
+        stop(process)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM, time to end, and SIGKILL for what is left of the group that it leads."""
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+        deadline = time.perf_counter() + 2  # for children that end a moment later
+        while time.perf_counter() < deadline:
+            os.killpg(process.pid, 0)
+            time.sleep(0.05)
+    except subprocess.TimeoutExpired:
+        pass
+    except ProcessLookupError:
+        return
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def descendants(pid: int) -> list[int]:
+    """A process, its children, their children and so on."""
+    found = [pid]
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found += descendants(int(child))
+    return found
