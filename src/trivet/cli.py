@@ -7,6 +7,7 @@ and the file over the default.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -24,6 +25,7 @@ EXTRAS = {
     "pipeline": {"joblib", "pandas", "scipy", "sklearn"},
     "online": {"fastapi", "fastapi_swagger", "prometheus_client", "starlette", "uvicorn"},
 }
+Command = Callable[..., Any]
 FILE = click.Path(path_type=Path, dir_okay=False)
 MODEL = click.option(
     "--model", metavar="NAME", default="model", show_default=True, help="The model's name."
@@ -38,6 +40,25 @@ MODELS_DIR = click.option(
 MODEL_VERSION = click.option(
     "--model-version", metavar="VERSION", help="Use this version, not the current one."
 )
+
+
+def limit(name: str, unit: str, default: int, text: str) -> Callable[[Command], Command]:
+    """An option that bounds what a service takes on."""
+    return click.option(
+        name, metavar=unit, type=click.IntRange(1), default=default, show_default=True, help=text
+    )
+
+
+def seconds(name: str, default: float, text: str, least: float = 0) -> Callable[[Command], Command]:
+    """An option that is a time."""
+    return click.option(
+        name,
+        metavar="SECONDS",
+        type=click.FloatRange(least),
+        default=default,
+        show_default=True,
+        help=text,
+    )
 
 
 class Trivet(click.Group):
@@ -184,53 +205,12 @@ def batch_predict(**options: Any) -> None:
     show_default=True,
     help="Worker processes; auto: one a processor.",
 )
-@click.option(
-    "--max-body",
-    metavar="BYTES",
-    type=click.IntRange(1),
-    default=4_000_000,
-    show_default=True,
-    help="Refuse larger requests.",
-)
-@click.option(
-    "--max-rows",
-    type=click.IntRange(1),
-    default=10_000,
-    show_default=True,
-    help="Refuse requests of more records.",
-)
-@click.option(
-    "--max-in-flight",
-    metavar="REQUESTS",
-    type=click.IntRange(1),
-    default=1_000,
-    show_default=True,
-    help="Turn away what comes beyond, in each worker.",
-)
-@click.option(
-    "--deadline",
-    metavar="SECONDS",
-    type=click.FloatRange(0, min_open=True),
-    default=10.0,
-    show_default=True,
-    help="Give up a request after this long.",
-)
-@click.option(
-    "--drain",
-    metavar="SECONDS",
-    type=click.FloatRange(0),
-    default=1.0,
-    show_default=True,
-    help="After SIGTERM, go on answering for this long, but not be ready.",
-)
-@click.option(
-    "--reload-every",
-    metavar="SECONDS",
-    type=click.FloatRange(0),
-    default=1.0,
-    show_default=True,
-    help="How often to look whether another version is current; 0: never.",
-)
+@limit("--max-body", "BYTES", 4_000_000, "Refuse larger requests.")
+@limit("--max-rows", "RECORDS", 10_000, "Refuse requests of more records.")
+@limit("--max-in-flight", "REQUESTS", 1_000, "Turn away what comes beyond, in each worker.")
+@seconds("--deadline", 10.0, "Give up a request after this long.", least=0.1)
+@seconds("--drain", 1.0, "After SIGTERM, go on answering for this long, but not be ready.")
+@seconds("--reload-every", 1.0, "How often to look for another current version; 0: never.")
 @click.option(
     "--api-key-file", type=FILE, help="Answer only callers with a key from this file, one a line."
 )

@@ -37,6 +37,8 @@ HEADERS: dict[bytes, bytes] = {
 }
 ALL_HEADERS = [*HEADERS.items()]
 REQUEST_ID = re.compile(rb"[!-~]{1,128}")
+#: Trouble of the service's own; not 503, or an overload would be one of the log, too.
+ALWAYS_LOGGED = (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.GATEWAY_TIMEOUT)
 #: The status, in metrics and logs, of a request whose caller had gone before it was answered.
 GONE = 499
 
@@ -144,7 +146,7 @@ class Gate:
         status = exchange.status or GONE
         route = exchange.route or str(getattr(scope.get("route"), "path", "other"))
         self._metrics.answered(route, status, seconds)
-        if self._settings.access_log or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if self._settings.access_log or status in ALWAYS_LOGGED:
             facts = {
                 "request_id": exchange.request_id.decode(),
                 "method": scope["method"],

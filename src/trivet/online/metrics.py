@@ -76,7 +76,7 @@ class Metrics:
         )
         self.reloads = Counter(
             "trivet_reloads",
-            "Versions loaded after the first one, and attempts that failed.",
+            "Versions taken up after the first one, and those that could not be.",
             ["outcome"],
             registry=registry,
         )
