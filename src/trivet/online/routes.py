@@ -123,7 +123,7 @@ def create_router(
         return Response(metrics.page(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     @router.head("/", include_in_schema=False)
-    @router.get("/", summary="What there is")
+    @router.get("/", responses=failures(401), summary="What there is")
     async def index() -> dict[str, str]:
         """Links to everything else."""
         return LINKS
