@@ -65,9 +65,10 @@ def _of_split(split: Any) -> Records:
     match split:
         case {"columns": [*names], "data": [*rows]}:
             wrong = (row for row in rows if not isinstance(row, list) or len(row) != len(names))
-            if all(isinstance(name, str) for name in names) and next(wrong, None) is None:
+            named = all(isinstance(name, str) for name in names) and len({*names}) == len(names)
+            if named and next(wrong, None) is None:
                 return [dict(zip(names, row, strict=True)) for row in rows]
-    expected = '{"columns": [names], "data": [rows of as many cells]}'
+    expected = '{"columns": [names, each once], "data": [rows of as many cells]}'
     raise rejected("dataframe_split", "type", expected)
 
 
