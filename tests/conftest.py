@@ -129,13 +129,18 @@ class Server:
 
 
 @contextmanager
-def serving(*options: str, cwd: Path) -> Iterator[Server]:
-    """`trivet serve` on a free port; ended by SIGTERM, by force only where that fails."""
+def serving(*options: str, cwd: Path, port_from: str = "TRIVET_SERVE_PORT") -> Iterator[Server]:
+    """`trivet serve` on a free port; ended by SIGTERM, by force only where that fails.
+
+    The port is in the environment, under the name ``port_from``.
+    """
     port = free_port()
-    output = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
+    # Append: the process shares the position that `Server.logs` moves.
+    output = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - closed below
     process = subprocess.Popen(
-        [TRIVET, "serve", "--port", str(port), "--drain", "0", *options],
+        [TRIVET, "serve", "--drain", "0", *options],
         cwd=cwd,
+        env={**os.environ, port_from: str(port)},
         stdout=output,
         stderr=subprocess.PIPE,
     )

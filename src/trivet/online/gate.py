@@ -88,8 +88,8 @@ class Gate:
         scope = exchange.scope
         path = scope["path"]
         try:
-            self._admit(path, exchange.headers)
             direct = self._direct.get(path) if scope["method"] == "POST" else None
+            self._admit(None if direct else path, exchange.headers)
             if direct is None:
                 await self._app(scope, receive, exchange.send)
             else:
@@ -116,8 +116,11 @@ class Gate:
         detail = f"no answer {late}; send fewer rows, or try again later"
         return ProblemError(HTTPStatus.GATEWAY_TIMEOUT, detail)
 
-    def _admit(self, path: str, headers: Mapping[bytes, bytes]) -> None:
-        """Raise a 401 or 503 problem for a request that is not let in."""
+    def _admit(self, path: str | None, headers: Mapping[bytes, bytes]) -> None:
+        """Raise a 401 or 503 problem for a request that is not let in.
+
+        No ``path`` is open to a request for predictions: a platform may ask for both at one.
+        """
         if self._keys and path not in self._open and not self._is_known(headers):
             self._metrics.rejected.labels("unauthorized").inc()
             raise ProblemError(

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from trivet.artifact import Manifest
+from trivet.contract import Contract
 from trivet.online.inference import Headers, Query
 from trivet.online.live_model import Ready
 from trivet.online.payloads import (
@@ -18,6 +19,7 @@ from trivet.online.payloads import (
     records_of,
     records_of_csv,
     rejected,
+    wants_csv,
 )
 from trivet.online.schemas import to_json
 from trivet.predictor import Predictions
@@ -28,16 +30,23 @@ Records = Sequence[object]
 def parse_invocation(headers: Headers, body: bytes, ready: Ready) -> Query:
     """The query of a request in one of MLflow's forms, in /predict's JSON, or in CSV.
 
-    Answers are in the form of the request: MLflow's are labels or numbers alone, and CSV has a line
-    a row without a header, so that a line of the output belongs to a line of the input.
+    Unless Accept asks for another, answers are in the form of the request: MLflow's are labels or
+    numbers alone, and CSV has a line a row without a header, so that a line of the output belongs
+    to a line of the input.
     """
     contract = ready.manifest.contract
-    if media_type(headers) == CSV:
-        table = records_of_csv(body, contract, header_needed=False)
-        if headers.get(b"accept", b"").startswith(b"application/json"):
-            return Query(table, json_answer)
-        return Query(table, partial(csv_answer, header=False), CSV)
-    content = load_json(body)
+    by_default = media_type(headers)
+    if by_default == CSV:
+        query = Query(records_of_csv(body, contract, header_needed=False), json_answer)
+    else:
+        query = _query_of_json(load_json(body), contract)
+    in_json = headers.get(b"accept", b"").startswith(b"application/json")
+    if wants_csv(headers) or (by_default == CSV and not in_json):
+        return Query(query.records, partial(csv_answer, header=False), CSV)
+    return query
+
+
+def _query_of_json(content: object, contract: Contract) -> Query:
     if isinstance(content, Mapping):
         for form, read in FORMS.items():
             if form in content and form not in contract.known_names:
@@ -56,9 +65,10 @@ def _of_split(split: Any) -> Records:
     match split:
         case {"columns": [*names], "data": [*rows]}:
             wrong = (row for row in rows if not isinstance(row, list) or len(row) != len(names))
-            if all(isinstance(name, str) for name in names) and next(wrong, None) is None:
+            named = all(isinstance(name, str) for name in names) and len({*names}) == len(names)
+            if named and next(wrong, None) is None:
                 return [dict(zip(names, row, strict=True)) for row in rows]
-    expected = '{"columns": [names], "data": [rows of as many cells]}'
+    expected = '{"columns": [names, each once], "data": [rows of as many cells]}'
     raise rejected("dataframe_split", "type", expected)
 
 

@@ -60,7 +60,7 @@ def problem(path: str, method: str, error: Exception) -> Response:
         case _:
             status = HTTPStatus.INTERNAL_SERVER_ERROR
             detail = "the service failed; its log says why"
-    if path.startswith("/v2/"):  # that protocol has a form of its own for errors
+    if path == "/v2" or path.startswith("/v2/"):  # that protocol has a form of its own for errors
         return Response(
             to_json({"error": detail}), status.value, headers, media_type="application/json"
         )

@@ -14,7 +14,7 @@ from trivet.online.invocations import parse_invocation
 from trivet.online.live_model import LiveModel
 from trivet.online.metrics import Metrics
 from trivet.online.payloads import CSV, JSON, parse_predict
-from trivet.online.schemas import Health, ModelResponse, PredictResponse
+from trivet.online.schemas import Health, LabelsResponse, ModelResponse, PredictResponse
 
 LINKS = {
     "predict": "/predict",
@@ -40,7 +40,9 @@ def prediction_routes(inference: Inference, predict_paths: Iterable[str]) -> lis
         """As SageMaker and MLflow ask: CSV is answered in CSV, MLflow's forms with labels alone."""
         return await inference.answer(request, parse_invocation)
 
-    def route(path: str, endpoint: Endpoint, summary: str, schema: str) -> DirectRoute:
+    def route(
+        path: str, endpoint: Endpoint, summary: str, schema: str, answer: object = PredictResponse
+    ) -> DirectRoute:
         body = {
             JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}},
             CSV: {"schema": {"type": "string"}},
@@ -48,7 +50,7 @@ def prediction_routes(inference: Inference, predict_paths: Iterable[str]) -> lis
         return DirectRoute(
             path,
             endpoint,
-            response_model=PredictResponse,
+            response_model=answer,
             responses={
                 200: {"content": {CSV: {"schema": {"type": "string"}}}},
                 **failures(*OF_PREDICTIONS),
@@ -60,7 +62,13 @@ def prediction_routes(inference: Inference, predict_paths: Iterable[str]) -> lis
     predicts = "Predict one record or many"
     return [
         *(route(path, predict, predicts, "PredictRequest") for path in predict_paths),
-        route("/invocations", invocations, "Predict, for SageMaker and MLflow", "Invocation"),
+        route(
+            "/invocations",
+            invocations,
+            "Predict, for SageMaker and MLflow",
+            "Invocation",
+            PredictResponse | LabelsResponse,
+        ),
     ]
 
 
@@ -123,7 +131,7 @@ def create_router(
         return Response(metrics.page(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     @router.head("/", include_in_schema=False)
-    @router.get("/", summary="What there is")
+    @router.get("/", responses=failures(401), summary="What there is")
     async def index() -> dict[str, str]:
         """Links to everything else."""
         return LINKS

@@ -34,6 +34,12 @@ class PredictResponse(BaseModel):
     model_version: str
 
 
+class LabelsResponse(BaseModel):
+    """The answers for a request in a form of MLflow's: the label or the number of each row."""
+
+    predictions: list[Label | float]
+
+
 class Health(BaseModel):
     """Whether the service can answer, or the process is alive."""
 

@@ -213,8 +213,8 @@ def _asked(ready: Ready, model: str, version: str | None = None) -> Manifest:
     if model != manifest.name or version not in (None, manifest.version):
         raise ProblemError(
             HTTPStatus.NOT_FOUND,
-            f"no {model} {version or ''} here: this service answers with {manifest.name} "
-            f"{manifest.version}",
+            f"no {' '.join(filter(None, (model, version)))} here: this service answers with "
+            f"{manifest.name} {manifest.version}",
         )
     return manifest
 
