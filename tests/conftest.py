@@ -104,7 +104,7 @@ class Server:
     def logs(self) -> list[dict[str, Any]]:
         """What the service has logged so far."""
         self.output.seek(0)
-        return [json.loads(line) for line in self.output]
+        return [json.loads(line) for line in self.output if line.endswith(b"\n")]
 
     def get(self, path: str) -> tuple[int, bytes]:
         return self.ask(urllib.request.Request(self.url + path))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,18 +14,20 @@ import pytest
 from tests.conftest import NOVEMBER
 from trivet.artifact import Artifact
 from trivet.errors import RecordsRejected
-from trivet.online.batcher import ROWS_TOGETHER, Batcher
+from trivet.online.batcher import ROWS_TOGETHER, Batcher, ThreadBatcher
 from trivet.predictor import Predictions, Predictor, Rows
 from trivet.tables import encode_table, read_table
 
+Make = Callable[[Predictor, Callable[[Rows], None]], Batcher]
+
 
 @pytest.fixture(params=["on the loop", "in a thread"])
-def thread(request: pytest.FixtureRequest) -> Iterator[Executor | None]:
+def make(request: pytest.FixtureRequest) -> Iterator[Make]:
     if request.param == "on the loop":
-        yield None
+        yield Batcher
     else:
         with ThreadPoolExecutor(1) as executor:
-            yield executor
+            yield partial(ThreadBatcher, thread=executor)
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +53,11 @@ def watched() -> tuple[list[int], Callable[[Rows], None]]:
 
 
 def test_requests_of_one_moment_are_one_batch(
-    predictor: Predictor, rows: list[list[float]], thread: Executor | None
+    predictor: Predictor, rows: list[list[float]], make: Make
 ) -> None:
     sizes, observe = watched()
     requests = [rows[0:1], rows[1:3], [], rows[3:10]]
-    answers = together(Batcher(predictor, thread, observe), requests)
+    answers = together(make(predictor, observe), requests)
     assert sizes == [10]
     alone = predictor.predict(np.array(rows[:10]))
     assert alone.probabilities is not None
@@ -66,10 +69,10 @@ def test_requests_of_one_moment_are_one_batch(
 
 
 def test_a_lone_request_is_a_batch_of_its_own(
-    predictor: Predictor, rows: list[list[float]], thread: Executor | None
+    predictor: Predictor, rows: list[list[float]], make: Make
 ) -> None:
     sizes, observe = watched()
-    batcher = Batcher(predictor, thread, observe)
+    batcher = make(predictor, observe)
 
     async def ask() -> None:
         for row in rows[:5]:
@@ -79,18 +82,16 @@ def test_a_lone_request_is_a_batch_of_its_own(
     assert sizes == [1] * 5
 
 
-def test_a_batch_is_not_too_long(
-    predictor: Predictor, rows: list[list[float]], thread: Executor | None
-) -> None:
+def test_a_batch_is_not_too_long(predictor: Predictor, rows: list[list[float]], make: Make) -> None:
     sizes, observe = watched()
     requests = [rows[:300], *([row] for row in rows[300:])]
-    answers = together(Batcher(predictor, thread, observe), requests)
+    answers = together(make(predictor, observe), requests)
     assert [len(each.values) for each in answers] == [300] + [1] * 300
     assert sizes == [300, ROWS_TOGETHER, 300 - ROWS_TOGETHER]
 
 
 def test_a_row_without_a_finite_answer_is_an_error_of_its_request_alone(
-    predictor: Predictor, rows: list[list[float]], thread: Executor | None
+    predictor: Predictor, rows: list[list[float]], make: Make
 ) -> None:
     class Overflowing:
         def answers(self, given: Rows) -> Rows:
@@ -99,7 +100,7 @@ def test_a_row_without_a_finite_answer_is_an_error_of_its_request_alone(
             return found
 
     far = [[1e300, *rows[1][1:]]]
-    batcher = Batcher(Predictor(predictor.contract, Overflowing()), thread, lambda _: None)
+    batcher = make(Predictor(predictor.contract, Overflowing()), lambda _: None)
     first, second, third = together(batcher, [rows[:1], far, rows[2:3]])
     assert isinstance(first, Predictions)
     assert isinstance(third, Predictions)
@@ -108,21 +109,19 @@ def test_a_row_without_a_finite_answer_is_an_error_of_its_request_alone(
 
 
 def test_unexpected_trouble_reaches_those_that_it_concerns(
-    predictor: Predictor, rows: list[list[float]], thread: Executor | None
+    predictor: Predictor, rows: list[list[float]], make: Make
 ) -> None:
     class Failing:
         def answers(self, given: Rows) -> Rows:
             raise RuntimeError("no answer")
 
-    batcher = Batcher(Predictor(predictor.contract, Failing()), thread, lambda _: None)
+    batcher = make(Predictor(predictor.contract, Failing()), lambda _: None)
     assert [str(each) for each in together(batcher, [rows[:1], rows[1:2]])] == ["no answer"] * 2
 
 
-def test_who_gave_up_is_left_out(
-    predictor: Predictor, rows: list[list[float]], thread: Executor | None
-) -> None:
+def test_who_gave_up_is_left_out(predictor: Predictor, rows: list[list[float]], make: Make) -> None:
     sizes, observe = watched()
-    batcher = Batcher(predictor, thread, observe)
+    batcher = make(predictor, observe)
 
     async def ask() -> Predictions:
         impatient = asyncio.create_task(batcher.predict(rows[:5]))
@@ -140,7 +139,7 @@ def test_what_arrives_while_a_pipeline_predicts_is_the_next_batch(
 ) -> None:
     sizes, observe = watched()
     with ThreadPoolExecutor(1) as thread:
-        batcher = Batcher(Predictor.load(uncompiled), thread, observe)
+        batcher = ThreadBatcher(Predictor.load(uncompiled), observe, thread)
 
         async def ask() -> None:
             first = asyncio.create_task(batcher.predict(rows[:1]))

@@ -25,6 +25,8 @@ from trivet.contract import Column, Contract, Kind, Record, Value
 from trivet.errors import Fault, RecordsRejected, nearest
 
 UNSEEN = -1.0
+#: So many unknown fields of a request are compared with the known ones: it takes its time.
+SUGGESTIONS = 20
 
 #: The text that stands for any category that training did not see.
 UNSEEN_LABEL = "<unseen>"
@@ -74,25 +76,25 @@ class RecordEncoder:
                     raise Unfit("unknown_field")
                 rows.append([encode(record.get(name)) for name, encode in encoders])  # type: ignore[attr-defined]
             except (Unfit, TypeError, AttributeError):
-                faults.extend(self._faults_of(row, record))
+                faults.extend(self._faults_of(row, record, SUGGESTIONS - len(faults)))
         if faults:
             raise RecordsRejected(faults)
         return rows
 
-    def _faults_of(self, row: int, record: object) -> Iterable[Fault]:
+    def _faults_of(self, row: int, record: object, suggestions: int) -> Iterable[Fault]:
         if not isinstance(record, Mapping):
             expected = "an object with a value per field"
             yield Fault(row=row, code="not_a_record", expected=expected)
             return
-        for name in record:
-            if name not in self._known:
-                yield Fault(
-                    row=row,
-                    field=name,
-                    code="unknown_field",
-                    expected="one of the model's fields",
-                    nearest=self._nearest(name),
-                )
+        unknown = [name for name in record if name not in self._known]
+        for count, name in enumerate(unknown):
+            yield Fault(
+                row=row,
+                field=name,
+                code="unknown_field",
+                expected="one of the model's fields",
+                nearest=self._nearest(name) if count < suggestions else None,
+            )
         for name, encode in self._encoders:
             try:
                 encode(record.get(name))

@@ -1,7 +1,7 @@
 """Micro-batches: what is waiting is predicted together, and nobody waits for others to come.
 
-A request is added in the turn of the event loop in which it is read, and its batch is predicted in
-the next one: under load that is a batch of many requests, else a batch of one.
+Requests get in line in the turn of the event loop in which they are read, and are predicted in the
+next one: under load that is a batch of many, else a batch of one.
 """
 
 from __future__ import annotations
@@ -11,95 +11,126 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
 from itertools import chain
-from typing import NamedTuple
 
 from trivet.predictor import Predictions, Predictor, Rows
 
 EncodedRows = list[list[float]]
+Outcome = Predictions | Exception
 
 #: No more rows than this are predicted together, so that nothing else waits for long.
 ROWS_TOGETHER = 256
 
 
-class _Waiting(NamedTuple):
-    rows: EncodedRows
-    answer: asyncio.Future[Predictions]
+class _InLine:
+    """A request that waits for its outcome."""
+
+    __slots__ = ("done", "outcome", "rows")
+
+    def __init__(self, rows: EncodedRows) -> None:
+        self.rows = rows
+        self.outcome: Outcome | None = None
+        self.done: asyncio.Future[None] | None = None
+
+    def result(self) -> Predictions:
+        if isinstance(self.outcome, Predictions):
+            return self.outcome
+        raise self.outcome or RuntimeError("predicted without an outcome")
 
 
 class Batcher:
-    """Predicts rows in micro-batches: on the event loop, or in a thread where one is given.
+    """Predicts rows in micro-batches on the event loop, as befits a compiled model.
 
-    ``observe`` is told the rows of each batch, in the thread that predicts.
+    ``observe`` is told the rows of each batch.
     """
 
-    def __init__(
-        self, predictor: Predictor, thread: Executor | None, observe: Callable[[Rows], None]
-    ) -> None:
-        self._predictor, self._thread, self._observe = predictor, thread, observe
-        self._waiting: deque[_Waiting] = deque()
-        self._busy = False
-        self._loop: asyncio.AbstractEventLoop | None = None
+    def __init__(self, predictor: Predictor, observe: Callable[[Rows], None]) -> None:
+        self._predictor, self._observe = predictor, observe
+        self._line: deque[_InLine] = deque()
 
     async def predict(self, rows: EncodedRows) -> Predictions:
         """The predictions of these rows alone; raises what `Predictor.predict` raises.
 
         A caller that is cancelled before its batch begins is left out of it.
         """
-        loop = self._loop = self._loop or asyncio.get_running_loop()
-        waiting = _Waiting(rows, loop.create_future())
-        self._waiting.append(waiting)
-        if not self._busy:
-            self._busy = True
-            loop.call_soon(self._next, loop)
-        return await waiting.answer
+        mine = _InLine(rows)
+        self._line.append(mine)
+        try:
+            await asyncio.sleep(0)  # by its end, all that this turn has read is in line
+        except asyncio.CancelledError:
+            self._leave(mine)
+            raise
+        while mine.outcome is None:
+            self._predict(self._next_batch())
+        return mine.result()
 
-    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
-        batch = self._take()
-        self._busy = bool(batch)
-        if not batch:
-            return
-        if self._thread is None:
-            self._deliver(batch, self._outcomes([each.rows for each in batch]))
-            loop.call_soon(self._next, loop)
-            return
-        work = loop.run_in_executor(self._thread, self._outcomes, [each.rows for each in batch])
-
-        def deliver(done: asyncio.Future[list[Predictions | Exception]]) -> None:
-            self._deliver(batch, done.result())
-            self._next(loop)
-
-        work.add_done_callback(deliver)
-
-    def _take(self) -> list[_Waiting]:
-        batch: list[_Waiting] = []
-        size = 0
-        while self._waiting and (not batch or size + len(self._waiting[0].rows) <= ROWS_TOGETHER):
-            waiting = self._waiting.popleft()
-            if not waiting.answer.done():
-                batch.append(waiting)
-                size += len(waiting.rows)
+    def _next_batch(self) -> list[_InLine]:
+        line, batch = self._line, [self._line.popleft()]
+        size = len(batch[0].rows)
+        while line and size + len(line[0].rows) <= ROWS_TOGETHER:
+            size += len(line[0].rows)
+            batch.append(line.popleft())
         return batch
 
-    def _outcomes(self, batch: list[EncodedRows]) -> list[Predictions | Exception]:
-        """What came of each request; one that fails does not touch the others."""
+    def _predict(self, batch: list[_InLine]) -> None:
+        """Give each request its outcome; one that fails does not touch the others."""
         try:
-            rows = self._predictor.stack(list(chain.from_iterable(batch)))
+            rows = self._predictor.stack(list(chain.from_iterable(one.rows for one in batch)))
             together = self._predictor.predict(rows)
         except Exception as error:
-            return [error] if len(batch) == 1 else [self._outcomes([one])[0] for one in batch]
-        self._observe(rows)
-        outcomes: list[Predictions | Exception] = []
-        end = 0
-        for some in batch:
-            start, end = end, end + len(some)
-            outcomes.append(together.some(start, end))
-        return outcomes
-
-    def _deliver(self, batch: list[_Waiting], outcomes: list[Predictions | Exception]) -> None:
-        for waiting, outcome in zip(batch, outcomes, strict=True):
-            if waiting.answer.done():
-                continue  # its caller gave up
-            if isinstance(outcome, Exception):
-                waiting.answer.set_exception(outcome)
+            if len(batch) == 1:
+                batch[0].outcome = error
             else:
-                waiting.answer.set_result(outcome)
+                for one in batch:
+                    self._predict([one])
+            return
+        self._observe(rows)
+        end = 0
+        for one in batch:
+            start, end = end, end + len(one.rows)
+            one.outcome = together.some(start, end)
+
+    def _leave(self, mine: _InLine) -> None:
+        if mine in self._line:
+            self._line.remove(mine)
+
+
+class ThreadBatcher(Batcher):
+    """Predicts in a thread, one batch at a time, as befits a pipeline: the next one gathers."""
+
+    def __init__(
+        self, predictor: Predictor, observe: Callable[[Rows], None], thread: Executor
+    ) -> None:
+        super().__init__(predictor, observe)
+        self._thread, self._busy = thread, False
+
+    async def predict(self, rows: EncodedRows) -> Predictions:
+        """As `Batcher.predict`."""
+        loop, mine = asyncio.get_running_loop(), _InLine(rows)
+        mine.done = loop.create_future()
+        self._line.append(mine)
+        if not self._busy:
+            self._busy = True
+            loop.call_soon(self._begin, loop)
+        try:
+            await mine.done
+        except asyncio.CancelledError:
+            self._leave(mine)
+            raise
+        return mine.result()
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._busy = bool(self._line)
+        if not self._busy:
+            return
+        batch = [one for one in self._next_batch() if one.done and not one.done.cancelled()]
+        if not batch:
+            self._begin(loop)
+            return
+
+        def end(_: asyncio.Future[None]) -> None:
+            for one in batch:
+                if one.done and not one.done.done():  # its caller may have given up
+                    one.done.set_result(None)
+            self._begin(loop)
+
+        loop.run_in_executor(self._thread, self._predict, batch).add_done_callback(end)

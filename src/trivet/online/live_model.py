@@ -12,7 +12,7 @@ from http import HTTPStatus
 
 from trivet.artifact import Manifest
 from trivet.errors import TrivetError
-from trivet.online.batcher import Batcher
+from trivet.online.batcher import Batcher, ThreadBatcher
 from trivet.online.metrics import Metrics, RowWatch
 from trivet.online.problems import ProblemError
 from trivet.online.settings import ServeSettings
@@ -114,10 +114,12 @@ class LiveModel:
         artifact = ModelStore(settings.models_dir).artifact(settings.model, version)
         manifest, predictor = artifact.manifest, Predictor.load(artifact)
         watch = RowWatch(manifest.contract, self._metrics)
-        # A compiled model answers in less time than a change of threads takes.
-        thread = None if manifest.not_compiled is None else self._thread
+        if manifest.not_compiled is None:  # it answers in less time than a change of threads takes
+            batcher = Batcher(predictor, watch.add)
+        else:
+            batcher = ThreadBatcher(predictor, watch.add, self._thread)
         self._failed = ""
-        return Ready(manifest, predictor, Batcher(predictor, thread, watch.add), watch)
+        return Ready(manifest, predictor, batcher, watch)
 
     def _swap(self, newer: Ready) -> None:
         """Answer with another model from the next request on; those in flight keep the old one."""
