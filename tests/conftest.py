@@ -103,8 +103,8 @@ class Server:
 
     def logs(self) -> list[dict[str, Any]]:
         """What the service has logged so far."""
-        self.output.seek(0)
-        return [json.loads(line) for line in self.output if line.endswith(b"\n")]
+        lines = Path(self.output.name).read_bytes().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith(b"\n")]
 
     def get(self, path: str) -> tuple[int, bytes]:
         return self.ask(urllib.request.Request(self.url + path))
@@ -136,7 +136,7 @@ def serving(*options: str, cwd: Path, port_from: str = "TRIVET_SERVE_PORT") -> I
     """
     port = free_port()
     # Append: the process shares the position that `Server.logs` moves.
-    output = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - closed below
+    output = tempfile.NamedTemporaryFile("ab")  # noqa: SIM115 - closed below
     process = subprocess.Popen(
         [TRIVET, "serve", "--drain", "0", *options],
         cwd=cwd,
