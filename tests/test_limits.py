@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +18,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.conftest import ROOT, ready_client, serving, wait_until
+from tests.callers import Caller
+from tests.conftest import ROOT, TRIVET, free_port, ready_client, run_trivet, serving, wait_until
 from tests.test_online import problem
 from trivet.artifact import Artifact
 from trivet.online.inference import LARGE
@@ -142,3 +146,40 @@ def test_a_model_without_a_compiled_form_is_served_in_micro_batches(uncompiled: 
         assert len(client.post("/predict", json=MANY).json()["predictions"]) == 300
         bad = {**FLIGHT, "month": "x"}
         problem(client.post("/predict", json=bad), 422)
+
+
+def test_the_faults_of_a_request_are_listed_up_to_a_hundred(flights_store: Path) -> None:
+    with service(flights_store) as client:
+        body = problem(client.post("/predict", json={"instances": [{"a": 1}] * 5000}), 422)
+    assert len(body["errors"]) == 100
+    assert sum("nearest" in fault for fault in body["errors"]) <= 20
+
+
+def test_the_word_that_sagemaker_adds_is_taken(tmp_path: Path) -> None:
+    result = run_trivet("serve", "serve", cwd=tmp_path)
+    assert "no model in this store" in result.stderr
+
+
+def test_the_end_does_not_wait_for_a_log_that_nobody_reads(
+    flights_store: Path, tmp_path: Path
+) -> None:
+    reading, writing = os.pipe()
+    options = ["--model", "flights", "--models-dir", str(flights_store), "--access-log"]
+    port = free_port()
+    process = subprocess.Popen(
+        [TRIVET, "serve", "--port", str(port), "--drain", "0", *options],
+        cwd=tmp_path, stdout=writing,
+    )  # fmt: skip
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_until(lambda: Caller(url).post(FLIGHT) is not None)
+        caller = Caller(url)
+        for _ in range(1000):  # a pipe holds some 300 lines
+            assert caller.post(FLIGHT)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reading)
+        os.close(writing)

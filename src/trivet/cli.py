@@ -188,6 +188,9 @@ def batch_predict(**options: Any) -> None:
 
 
 @main.command()
+@click.argument(
+    "serve", required=False, type=click.Choice(["serve"]), metavar="", expose_value=False
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
     "--port",
@@ -232,14 +235,14 @@ def batch_predict(**options: Any) -> None:
 @MODEL
 @MODEL_VERSION
 @MODELS_DIR
-def serve(host: str, port: int, workers: int, **options: Any) -> None:
+def serve(host: str, port: int, **options: Any) -> None:
     """Answer requests over HTTP."""
     # One thread a worker: a request is small, and threads of several workers would fight for cores.
     limit_threads(1)
     from trivet.online.server import serve
     from trivet.online.settings import ServeSettings
 
-    serve(ServeSettings(**options), host=host, port=port, workers=workers)
+    serve(ServeSettings(**options), host=host, port=port)
 
 
 @main.group()

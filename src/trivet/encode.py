@@ -27,6 +27,8 @@ from trivet.errors import Fault, RecordsRejected, nearest
 UNSEEN = -1.0
 #: So many unknown fields of a request are compared with the known ones: it takes its time.
 SUGGESTIONS = 20
+#: Faults of a request beyond this are not looked for.
+FAULTS_LISTED = 100
 
 #: The text that stands for any category that training did not see.
 UNSEEN_LABEL = "<unseen>"
@@ -54,7 +56,7 @@ class Unfit(ValueError):
 
 
 class RecordEncoder:
-    """Turns records, as JSON has them, into rows of floats; lists every fault where it can't."""
+    """Turns records, as JSON has them, into rows of floats; lists the faults where it can't."""
 
     def __init__(self, contract: Contract) -> None:
         self._encoders = [(column.name, column_encoder(column)) for column in contract.columns]
@@ -65,12 +67,14 @@ class RecordEncoder:
     def encode(self, records: Iterable[object]) -> list[list[float]]:
         """Encode records in order; the result is rows x features.
 
-        Raises `RecordsRejected`, which holds every fault of every record.
+        Raises `RecordsRejected` with the faults, up to `FAULTS_LISTED`.
         """
         rows: list[list[float]] = []
         faults: list[Fault] = []
         known, encoders = self._known, self._encoders
         for row, record in enumerate(records):
+            if len(faults) >= FAULTS_LISTED:
+                break
             try:
                 if not known.issuperset(record):  # type: ignore[arg-type]
                     raise Unfit("unknown_field")
@@ -78,7 +82,7 @@ class RecordEncoder:
             except (Unfit, TypeError, AttributeError):
                 faults.extend(self._faults_of(row, record, SUGGESTIONS - len(faults)))
         if faults:
-            raise RecordsRejected(faults)
+            raise RecordsRejected(faults[:FAULTS_LISTED])
         return rows
 
     def _faults_of(self, row: int, record: object, suggestions: int) -> Iterable[Fault]:

@@ -6,7 +6,7 @@ TrivetError                 expected trouble: one line, no traceback
 ├── TrainingError           this table and these settings don't make a model
 ├── StoreError              a model or a version is not there, or can't be published
 ├── ArtifactError           an artifact is not what train wrote, or not for this environment
-└── RecordsRejected         records of a request break the contract; holds every fault
+└── RecordsRejected         records of a request break the contract; holds the faults
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class Predictor:
     def __init__(self, contract: Contract, model: Model) -> None:
         self.contract = contract
         self.model = model
-        #: Turns records, as JSON has them, into rows; raises `RecordsRejected` with every fault.
+        #: Turns records, as JSON has them, into rows; raises `RecordsRejected` with the faults.
         self.encode = RecordEncoder(contract).encode
 
     @classmethod

@@ -48,9 +48,12 @@ def create_app(settings: ServeSettings) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # Before anything is accepted: with several workers, another one has it in the meantime.
-        await live_model.catch_up()
         _drain_first(live_model, settings.drain)
+        # Before anything is accepted: of several workers, one without a model leaves it to others.
+        await live_model.catch_up()
+        while not (live_model.ready or settings.workers == 1 or live_model.draining):
+            await asyncio.sleep(settings.reload_every or 1)
+            await live_model.catch_up()
         tasks = [
             asyncio.create_task(forever)
             for forever in (
@@ -81,7 +84,11 @@ def create_app(settings: ServeSettings) -> ASGIApp:
     add_v2_routes(app, live_model, inference)
     _serve_docs(app)
     app.openapi = lambda: _openapi(app, live_model)  # type: ignore[method-assign]
-    direct = {route.path: route.app for route in app.routes if isinstance(route, DirectRoute)}
+    direct = {
+        route.path: route.app
+        for route in app.routes
+        if isinstance(route, DirectRoute) and "{" not in route.path
+    }
     gate = Gate(app, direct, OPEN_PATHS.union(health_paths), settings, live_model, metrics)
     return gate
 

@@ -76,6 +76,7 @@ class Batcher:
         try:
             rows = self._predictor.stack(list(chain.from_iterable(one.rows for one in batch)))
             together = self._predictor.predict(rows)
+            self._observe(rows)
         except Exception as error:
             if len(batch) == 1:
                 batch[0].outcome = error
@@ -83,7 +84,6 @@ class Batcher:
                 for one in batch:
                     self._predict([one])
             return
-        self._observe(rows)
         end = 0
         for one in batch:
             start, end = end, end + len(one.rows)

@@ -46,7 +46,7 @@ FAILURES = {
     408: "The body did not arrive in time.",
     413: "The body, or the number of its records, is too large.",
     415: "The body's media type is not one that is taken.",
-    422: "The records break the contract; every fault is listed.",
+    422: "The records break the contract; up to 100 faults are listed.",
     500: "The service failed; its log says why.",
     503: "No model is loaded, too much is in flight, or the service was told to stop.",
     504: "There was no answer in time.",

@@ -63,7 +63,7 @@ class Gate:
         self._open, self._always = open_paths, open_paths | {"/metrics"}
         self._settings, self._live_model, self._metrics = settings, live_model, metrics
         self.deadlines = Deadlines(settings.deadline)
-        self._keys = [sha256(key).digest() for key in settings.api_keys()]
+        self._keys = [sha256(key).digest() for key in settings.api_keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -126,7 +126,7 @@ class Gate:
             raise ProblemError(
                 HTTPStatus.UNAUTHORIZED,
                 "send a key that this service knows: Authorization: Bearer KEY, or X-API-Key: KEY",
-                {"WWW-Authenticate": "Bearer"},
+                {"WWW-Authenticate": "Bearer", "Connection": "close"},
             )
         if self._metrics.in_flight > self._settings.max_in_flight and path not in self._always:
             self._metrics.rejected.labels("overload").inc()

@@ -136,4 +136,5 @@ class Inference:
     def _refused(self, reason: str, what: str) -> ProblemError:
         self._metrics.rejected.labels(reason).inc()
         detail = f"{what}; send them in several requests, or use trivet batch-predict"
-        return ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
+        close = {"Connection": "close"}  # or the rest of the body would have to be read
+        return ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, close)

@@ -106,7 +106,7 @@ class LiveModel:
         settings = self._settings
         version = settings.model_version or ModelStore(settings.models_dir).in_use(settings.model)
         if self.ready and version == self.ready.manifest.version:
-            self.reason = None
+            self.reason, self._failed = None, ""
             return None
         if version == self._failed and time.monotonic() < self._try_again:
             return None

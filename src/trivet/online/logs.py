@@ -4,35 +4,48 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
+import os
+import threading
+import time
+from contextlib import suppress
 from datetime import UTC, datetime
-from logging.handlers import QueueHandler, QueueListener
-from queue import SimpleQueue
+from queue import Full, Queue
+
+STDOUT = 1
+#: Records that may wait to be written, and seconds to wait for them at the end.
+MOST_WAITING, PATIENCE = 10_000, 2.0
 
 
-class JsonLines(QueueHandler):
-    """Hands records to a thread that writes them."""
+class JsonLines(logging.Handler):
+    """Hands records to a thread that writes them; drops them while too many wait to be written.
+
+    The thread writes past ``sys.stdout``, whose lock would keep the process from ending while
+    nobody reads the other end of a pipe.
+    """
 
     def __init__(self) -> None:
-        super().__init__(SimpleQueue())
-        output = logging.StreamHandler(sys.stdout)
-        output.setFormatter(JsonFormatter())
-        self._thread = QueueListener(self.queue, output)
-        self._thread.start()
+        super().__init__()
+        self.setFormatter(JsonFormatter())
+        self._waiting: Queue[logging.LogRecord] = Queue(MOST_WAITING)
+        threading.Thread(target=self._write, name="log", daemon=True).start()
 
-    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        """The record as it is: it stays in this process."""
-        return record
+    def emit(self, record: logging.LogRecord) -> None:
+        """Put a record in line, unless there is no end to the line."""
+        with suppress(Full):
+            self._waiting.put_nowait(record)
 
     def flush(self) -> None:
-        """Wait until all that was logged is written."""
-        self._thread.stop()
-        self._thread.start()
+        """Wait until all that was logged is written, but not for ever."""
+        patience = time.monotonic() + PATIENCE
+        while self._waiting.unfinished_tasks and time.monotonic() < patience:
+            time.sleep(0.01)
 
-    def close(self) -> None:
-        """Write what is left, and end the thread."""
-        self._thread.stop()
-        super().close()
+    def _write(self) -> None:
+        while True:
+            line = self.format(self._waiting.get()) + "\n"
+            with suppress(OSError):  # of a pipe whose other end is closed
+                os.write(STDOUT, line.encode())
+            self._waiting.task_done()
 
 
 class JsonFormatter(logging.Formatter):
@@ -62,6 +75,6 @@ def flush() -> None:
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "handlers": {"stdout": {"class": "trivet.online.logs.JsonLines"}},
+    "handlers": {"stdout": {"()": "trivet.online.logs.JsonLines"}},
     "root": {"handlers": ["stdout"], "level": "INFO"},
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -134,7 +135,8 @@ class Metrics:
         for path in Path(directory).glob("gauge_live*_*.db"):
             pid = path.stem.rpartition("_")[2]
             if not _alive(int(pid)):
-                mark_process_dead(pid, directory)
+                with suppress(FileNotFoundError):  # another worker was asked at the same time
+                    mark_process_dead(pid, directory)
         registry = CollectorRegistry()
         MultiProcessCollector(registry, directory)
         return generate_latest(registry)

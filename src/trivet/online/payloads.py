@@ -108,13 +108,13 @@ def records_of_csv(
 ) -> list[dict[str, object]]:
     """The records of a CSV table in UTF-8, cells read by their column's kind.
 
-    The first line names the columns. Where no ``header_needed``, and it does not, the cells are
+    The first line names the columns. Where no ``header_needed``, and it names none, the cells are
     those of the features in order. Raises a 400 problem for what is no table, and `RecordsRejected`
     for lines with too few or too many cells.
     """
     lines = _csv_lines(body)
     header = next(lines, None)
-    if not header_needed and header and not contract.known_names.issuperset(header):
+    if not header_needed and header and contract.known_names.isdisjoint(header):
         header, lines = list(contract.feature_names), chain([header], lines)
     if header is None:
         raise ProblemError(HTTPStatus.BAD_REQUEST, "the body is empty; send a header line and rows")

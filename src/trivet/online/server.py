@@ -23,20 +23,22 @@ logger = logging.getLogger("trivet.online")
 LOOPBACK = ("127.0.0.1", "::1")
 #: How long requests in flight may take once the service stops.
 GRACE = 20
+#: How long a worker may take to import what it needs before it counts as hung.
+STARTING = 60
 
 
-def serve(settings: ServeSettings, host: str, port: int, workers: int) -> None:
+def serve(settings: ServeSettings, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT; answers what is in flight first, then exits with 0.
 
     Raises `StoreError`, `ArtifactError` or `SettingsError` before it listens, where there is no
     model to serve or a setting can't be used.
     """
     settings.artifact().verify()
-    guarded = bool(settings.api_keys())
     config = uvicorn.Config(
         partial(create_app, settings),
         factory=True,
-        workers=workers,
+        workers=settings.workers,
+        timeout_worker_healthcheck=STARTING,
         server_header=False,
         access_log=False,
         timeout_graceful_shutdown=GRACE,
@@ -46,10 +48,10 @@ def serve(settings: ServeSettings, host: str, port: int, workers: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     with _listen(host, port) as listener:
-        if not guarded and listener.getsockname()[0] not in LOOPBACK:
+        if not settings.api_keys and listener.getsockname()[0] not in LOOPBACK:
             logger.warning("anyone who reaches %s may ask; name callers with --api-key-file", host)
         logger.info("listening on http://%s:%d, documentation at /docs", host, port)
-        if workers == 1:
+        if settings.workers == 1:
             uvicorn.Server(config).run(sockets=[listener])
         else:
             with tempfile.TemporaryDirectory(prefix="trivet-") as directory:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from trivet.artifact import Artifact
@@ -28,10 +28,12 @@ class ServeSettings:
     deadline: float = 10.0
     drain: float = 1.0
     reload_every: float = 1.0
+    workers: int = 1
     api_key_file: Path | None = None
     access_log: bool = False
     health_route: str | None = None
     predict_route: str | None = None
+    api_keys: tuple[bytes, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         for option, route in (
@@ -40,26 +42,28 @@ class ServeSettings:
         ):
             if route is not None and not re.fullmatch(r"/[^{}]*", route):
                 raise SettingsError(f"{option} {route}: write it as a path, such as /v1/predict")
+        # Read once, and not by each worker: one that is started later knows the same keys.
+        keys = read_keys(self.api_key_file) if self.api_key_file else ()
+        object.__setattr__(self, "api_keys", keys)
 
     def artifact(self) -> Artifact:
         """The artifact that these settings name; raises `StoreError` or `ArtifactError`."""
         return ModelStore(self.models_dir).artifact(self.model, self.model_version)
 
-    def api_keys(self) -> list[bytes]:
-        """The keys of ``api_key_file``, one a line; raises `SettingsError` where there is none."""
-        if self.api_key_file is None:
-            return []
-        try:
-            keys = self.api_key_file.read_bytes().split()
-        except OSError as error:
-            raise SettingsError(
-                f"{self.api_key_file}: can't be read ({error.strerror}); check --api-key-file"
-            ) from error
-        if not keys:
-            raise SettingsError(f"{self.api_key_file}: holds no key; write one key a line")
-        if bad := [key for key in keys if not re.fullmatch(rb"[!-~]{16,}", key)]:
-            raise SettingsError(
-                f"{self.api_key_file}: a key has {len(bad[0])} characters; write 16 or more, in "
-                "ASCII: openssl rand -hex 32"
-            )
-        return keys
+
+def read_keys(path: Path) -> tuple[bytes, ...]:
+    """The keys of a file, one a line; raises `SettingsError` where there is none."""
+    try:
+        keys = path.read_bytes().split()
+    except OSError as error:
+        raise SettingsError(
+            f"{path}: can't be read ({error.strerror}); check --api-key-file"
+        ) from error
+    if not keys:
+        raise SettingsError(f"{path}: holds no key; write one key a line")
+    if bad := [key for key in keys if not re.fullmatch(rb"[!-~]{16,}", key)]:
+        raise SettingsError(
+            f"{path}: a key has {len(bad[0])} characters; write 16 or more, in ASCII: "
+            "openssl rand -hex 32"
+        )
+    return tuple(keys)
