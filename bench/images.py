@@ -123,7 +123,7 @@ def leave(folder: Path, run: int) -> None:
 def drop_package(folder: Path) -> None:
     """As when a package of one leg gets a new version: its layer has to be made anew."""
     project, lock = folder / "pyproject.toml", folder / "requirements.txt"
-    project.write_text(re.sub(r'"fastapi-swagger[^"]*", ', "", project.read_text()))
+    project.write_text(re.sub(r' *"fastapi-swagger[^"]*",\n', "", project.read_text()))
     lock.write_text(re.sub(r"fastapi-swagger==(.*\\\n)+.*\n", "", lock.read_text()))
     build(folder)
 

@@ -27,6 +27,10 @@ class Caller:
         assert parts.hostname
         self._connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=30)
 
+    def close(self) -> None:
+        """Close the connection, if it is open."""
+        self._connection.close()
+
     def post(self, body: object, path: str = "/predict") -> tuple[int, Any] | None:
         """Ask; None where the request was lost or could not be sent at all."""
         try:
@@ -57,7 +61,7 @@ def calling(url: str, count: int, call: Callable[[Caller], bool]) -> Iterator[li
     def run(caller: Caller) -> None:
         while not stop.is_set() and call(caller):
             pass
-        caller._connection.close()
+        caller.close()
 
     threads = [threading.Thread(target=run, args=(caller,)) for caller in callers]
     for thread in threads:

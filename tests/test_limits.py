@@ -172,10 +172,11 @@ def test_the_end_does_not_wait_for_a_log_that_nobody_reads(
     )  # fmt: skip
     try:
         url = f"http://127.0.0.1:{port}"
-        wait_until(lambda: Caller(url).post(FLIGHT) is not None)
         caller = Caller(url)
+        wait_until(lambda: caller.post(FLIGHT) is not None)
         for _ in range(1000):  # a pipe holds some 300 lines
             assert caller.post(FLIGHT)
+        caller.close()
         process.send_signal(signal.SIGTERM)
         assert process.wait(15) == 0
     finally:

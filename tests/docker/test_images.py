@@ -84,7 +84,7 @@ def test_an_edit_of_the_project_file_that_changes_no_dependency_is_like_one_of_c
 def test_a_change_of_one_legs_dependencies_leaves_the_core_and_the_other_legs(
     edited: Project, tag: str
 ) -> None:
-    edit(edited.folder / "pyproject.toml", '"fastapi-swagger>=0.4.40", ', "")
+    edit(edited.folder / "pyproject.toml", '    "fastapi-swagger>=0.4.40",\n', "")
     lock = edited.folder / "requirements.txt"
     lock.write_text(re.sub(r"fastapi-swagger==(.*\\\n)+.*\n", "", lock.read_text()))
     assert kept(edited, tag, "online") == LEG
