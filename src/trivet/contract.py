@@ -54,6 +54,11 @@ class Target(Frozen):
             label if isinstance(label, str) else str(label).lower() for label in self.labels
         )
 
+    @property
+    def answer_names(self) -> tuple[str, ...]:
+        """What the columns of answers are called: the prediction, and a probability per label."""
+        return ("prediction", *(f"probability_{name}" for name in self.label_names))
+
 
 class LeftOut(Frozen):
     """A column of the training table that is no feature, and why."""

@@ -17,6 +17,7 @@ from trivet.online.batcher import EncodedRows
 from trivet.online.live_model import LiveModel, Ready
 from trivet.online.metrics import Metrics
 from trivet.online.problems import ProblemError
+from trivet.online.schemas import JSON
 from trivet.online.settings import ServeSettings
 from trivet.predictor import Predictions
 
@@ -35,7 +36,7 @@ class Query:
 
     records: Sequence[object]
     write: Callable[[Predictions, Manifest], bytes]
-    media_type: str = "application/json"
+    media_type: str = JSON
 
 
 Headers = Mapping[bytes, bytes]

@@ -11,7 +11,6 @@ from trivet.contract import Contract
 from trivet.online.inference import Headers, Query
 from trivet.online.live_model import Ready
 from trivet.online.payloads import (
-    CSV,
     csv_answer,
     json_answer,
     load_json,
@@ -21,7 +20,7 @@ from trivet.online.payloads import (
     rejected,
     wants_csv,
 )
-from trivet.online.schemas import to_json
+from trivet.online.schemas import CSV, JSON, to_json
 from trivet.predictor import Predictions
 
 Records = Sequence[object]
@@ -40,7 +39,7 @@ def parse_invocation(headers: Headers, body: bytes, ready: Ready) -> Query:
         query = Query(records_of_csv(body, contract, header_needed=False), json_answer)
     else:
         query = _query_of_json(load_json(body), contract)
-    in_json = headers.get(b"accept", b"").startswith(b"application/json")
+    in_json = headers.get(b"accept", b"").startswith(JSON.encode())
     if wants_csv(headers) or (by_default == CSV and not in_json):
         return Query(query.records, partial(csv_answer, header=False), CSV)
     return query

@@ -19,10 +19,8 @@ from trivet.errors import Fault, RecordsRejected
 from trivet.online.inference import Headers, Query
 from trivet.online.live_model import Ready
 from trivet.online.problems import ProblemError
-from trivet.online.schemas import to_json
+from trivet.online.schemas import CSV, JSON, to_json
 from trivet.predictor import Predictions
-
-JSON, CSV = "application/json", "text/csv"
 
 _UNREADABLE: dict[type[Exception], str] = {
     json.JSONDecodeError: "{}",
@@ -51,23 +49,20 @@ def media_type(headers: Headers) -> str:
             f"the body is encoded as {encoding.decode('latin-1')}; send it without a "
             "Content-Encoding"
         )
-    given = headers.get(b"content-type")
-    if given is None or given == b"application/json":
-        return JSON
-    kind = given.decode("latin-1").partition(";")[0].strip().lower() or JSON
-    if kind == JSON or kind.endswith("+json"):
+    kind = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+    if kind in ("", JSON) or kind.endswith("+json"):
         return JSON
     if kind == CSV:
         return CSV
     raise _unsupported(
-        f"the body is {kind}; send JSON with the header Content-Type: application/json, or a table "
-        "with a header line as text/csv"
+        f"the body is {kind}; send JSON with the header Content-Type: {JSON}, or a table with a "
+        f"header line as {CSV}"
     )
 
 
 def wants_csv(headers: Headers) -> bool:
     """Whether the caller asks for CSV before all else."""
-    return headers.get(b"accept", b"").partition(b",")[0].partition(b";")[0] == b"text/csv"
+    return headers.get(b"accept", b"").partition(b",")[0].partition(b";")[0] == CSV.encode()
 
 
 def load_json(body: bytes) -> object:
@@ -158,11 +153,10 @@ def json_answer(predictions: Predictions, manifest: Manifest) -> bytes:
 
 def answer_columns(predictions: Predictions, contract: Contract) -> dict[str, list[Any]]:
     """The answers by column, named as `trivet batch-predict` names them."""
-    columns: dict[str, list[Any]] = {"prediction": list(predictions.values)}
+    columns: list[list[Any]] = [list(predictions.values)]
     if predictions.probabilities is not None:
-        names = (f"probability_{name}" for name in contract.target.label_names)
-        columns |= zip(names, predictions.probabilities.T.tolist(), strict=True)
-    return columns
+        columns += predictions.probabilities.T.tolist()
+    return dict(zip(contract.target.answer_names, columns, strict=True))
 
 
 def csv_answer(predictions: Predictions, manifest: Manifest, header: bool = True) -> bytes:

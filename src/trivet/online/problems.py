@@ -8,7 +8,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from trivet.errors import Fault, RecordsRejected
-from trivet.online.schemas import Problem, to_json
+from trivet.online.schemas import JSON, Problem, to_json
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -61,9 +61,7 @@ def problem(path: str, method: str, error: Exception) -> Response:
             status = HTTPStatus.INTERNAL_SERVER_ERROR
             detail = "the service failed; its log says why"
     if path == "/v2" or path.startswith("/v2/"):  # that protocol has a form of its own for errors
-        return Response(
-            to_json({"error": detail}), status.value, headers, media_type="application/json"
-        )
+        return Response(to_json({"error": detail}), status.value, headers, media_type=JSON)
     body = Problem(
         title=TITLES.get(status, status.phrase), status=status.value, detail=detail, errors=faults
     )

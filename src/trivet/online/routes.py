@@ -13,8 +13,8 @@ from trivet.online.inference import Inference
 from trivet.online.invocations import parse_invocation
 from trivet.online.live_model import LiveModel
 from trivet.online.metrics import Metrics
-from trivet.online.payloads import CSV, JSON, parse_predict
-from trivet.online.schemas import Health, LabelsResponse, ModelResponse, PredictResponse
+from trivet.online.payloads import parse_predict
+from trivet.online.schemas import CSV, JSON, Health, LabelsResponse, ModelResponse, PredictResponse
 
 LINKS = {
     "predict": "/predict",

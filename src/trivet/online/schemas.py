@@ -13,6 +13,8 @@ from trivet.errors import Fault
 
 Schema = dict[str, Any]
 
+#: The media types of bodies, in and out.
+JSON, CSV = "application/json", "text/csv"
 #: How many categories of a feature the documentation page lists.
 CATEGORIES_SHOWN = 25
 

@@ -18,9 +18,9 @@ from trivet.contract import Contract, Kind
 from trivet.online.direct import OF_PREDICTIONS, DirectRoute, Endpoint, Responses, failures
 from trivet.online.inference import Headers, Inference, Query
 from trivet.online.live_model import LiveModel, Ready
-from trivet.online.payloads import JSON, answer_columns, load_json, media_type
+from trivet.online.payloads import answer_columns, load_json, media_type
 from trivet.online.problems import ProblemError
-from trivet.online.schemas import to_json
+from trivet.online.schemas import JSON, to_json
 from trivet.predictor import Predictions
 
 #: What a column of each kind is said to hold; fitting values of any other datatype are taken.
@@ -168,10 +168,8 @@ def _rows(tensor: Tensor) -> int:
 def _answer(
     request_id: str | None, wanted: list[str], predictions: Predictions, manifest: Manifest
 ) -> bytes:
-    datatypes, columns = (
-        _outputs(manifest.contract),
-        answer_columns(predictions, manifest.contract),
-    )
+    datatypes = _outputs(manifest.contract)
+    columns = answer_columns(predictions, manifest.contract)
     outputs = [
         {
             "name": name,
@@ -200,11 +198,10 @@ def _metadata(manifest: Manifest) -> dict[str, Any]:
 
 def _outputs(contract: Contract) -> dict[str, str]:
     """Datatypes of the outputs by name."""
-    labels, names = contract.target.labels, contract.target.label_names
-    if not labels:
-        return {"prediction": "FP64"}
-    datatype = {bool: "BOOL", int: "INT64", str: "BYTES"}[type(labels[0])]
-    return {"prediction": datatype, **{f"probability_{name}": "FP64" for name in names}}
+    datatypes = dict.fromkeys(contract.target.answer_names, "FP64")
+    if labels := contract.target.labels:
+        datatypes["prediction"] = {bool: "BOOL", int: "INT64", str: "BYTES"}[type(labels[0])]
+    return datatypes
 
 
 def _asked(ready: Ready, model: str, version: str | None = None) -> Manifest:
