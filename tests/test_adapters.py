@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import ValidationError
 from sklearn.datasets import load_diabetes, load_iris, load_wine
 
 import trivet
@@ -27,6 +28,7 @@ from trivet.contract import Kind
 from trivet.errors import SettingsError
 from trivet.online.inference import LARGE
 from trivet.online.settings import ServeSettings
+from trivet.online.v2 import InferRequest
 from trivet.train.run import train
 from trivet.train.settings import TrainSettings
 
@@ -245,6 +247,21 @@ def test_lines_with_other_than_the_headers_cells_are_each_a_fault(client: TestCl
     assert faults(ask_csv(client, body)) == [(1, None, "not_a_record"), (3, None, "not_a_record")]
 
 
+def test_lines_that_do_not_fit_are_listed_up_to_a_hundred(client: TestClient) -> None:
+    assert len(faults(ask_csv(client, HEADER + "\n11,5" * 5000))) == 100
+
+
+def test_no_more_of_a_table_is_read_than_is_taken(client: TestClient) -> None:
+    bad = "x" * 200_000  # which would be 400, as no cell may be so long
+    lines = [LINE] * (ServeSettings.max_rows + 1)
+    assert "10,000" in problem(ask_csv(client, "\n".join([HEADER, *lines, bad])), 413)["detail"]
+
+
+def test_a_header_of_very_many_columns_is_looked_through_once(client: TestClient) -> None:
+    response = ask_csv(client, "," * 200_000)
+    assert faults(response) == [(None, "", "unknown_field")]
+
+
 def test_a_column_that_is_there_twice_is_a_fault(client: TestClient) -> None:
     response = ask_csv(client, f"{HEADER},month\n{LINE},11\n")
     assert faults(response) == [(None, "month", "unknown_field")]
@@ -430,6 +447,12 @@ def test_outputs_are_chosen_in_the_callers_order(client: TestClient) -> None:
     assert [each["name"] for each in body["outputs"]] == ["probability_true", "prediction"]
 
 
+def test_an_output_that_is_chosen_twice_is_given_once(client: TestClient) -> None:
+    content = {"inputs": one_row(), "outputs": [{"name": "prediction"}] * 1000}
+    body = client.post(INFER, json=content).json()
+    assert [each["name"] for each in body["outputs"]] == ["prediction"]
+
+
 def test_parameters_of_the_protocol_are_let_pass(client: TestClient) -> None:
     inputs = [{**each, "parameters": {"content_type": "np"}} for each in one_row()]
     content = {"inputs": inputs, "parameters": {"priority": 1}}
@@ -486,6 +509,20 @@ def test_requests_that_are_not_the_protocols_are_400(
     client: TestClient, content: Any, named: str
 ) -> None:
     assert named in v2_error(client.post(INFER, json=content), 400)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"inputs": [0] * 1000},
+        {"inputs": changed(shape=[-1] * 1000)},
+        {"inputs": [], "outputs": [0] * 1000},
+    ],
+)
+def test_of_a_list_no_more_than_the_first_fault_is_looked_for(content: object) -> None:
+    with pytest.raises(ValidationError) as raised:
+        InferRequest.model_validate(content)
+    assert raised.value.error_count() == 1
 
 
 def test_an_unknown_tensor_is_422_and_names_the_nearest(client: TestClient) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tracemalloc
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trivet.contract import Column, Contract, Kind, Target
-from trivet.encode import RecordEncoder, to_record
+from trivet.encode import FAULTS_LISTED, RecordEncoder, to_record
 from trivet.errors import RecordsRejected, TableError
 from trivet.tables import encode_column, encode_table
 
@@ -228,6 +229,18 @@ def test_the_first_bad_row_is_named_and_not_another() -> None:
     values = pa.chunked_array([pa.array([Decimal("1.5"), None, Decimal("2.5")])])
     with pytest.raises(TableError, match="row 2, column 'x': an empty cell"):
         encode_column(values, column("number", nullable=False), HERE)
+
+
+def test_faults_beyond_those_listed_are_not_looked_for() -> None:
+    record = {f"unknown {number}": 1 for number in range(100_000)}
+    encoder = RecordEncoder(contract_of(column("number")))
+    tracemalloc.start()
+    with pytest.raises(RecordsRejected) as raised:
+        encoder.encode([record])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(raised.value.faults) == FAULTS_LISTED
+    assert peak < 2_000_000  # bytes: the names alone, and no fault of each
 
 
 @given(st.fixed_dictionaries({kind: st.none() | values[kind] for kind in KINDS}))

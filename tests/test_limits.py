@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
@@ -22,9 +23,10 @@ from tests.callers import Caller
 from tests.conftest import ROOT, TRIVET, free_port, ready_client, run_trivet, serving, wait_until
 from tests.test_online import problem
 from trivet.artifact import Artifact
+from trivet.errors import RecordsRejected
 from trivet.online.inference import LARGE
 from trivet.online.settings import ServeSettings
-from trivet.predictor import Predictor
+from trivet.predictor import Predictor, Rows
 
 FLIGHT: dict[str, Any] = json.loads((ROOT / "data/flight.json").read_text())
 MANY = {"instances": [FLIGHT] * 300}
@@ -153,6 +155,16 @@ def test_the_faults_of_a_request_are_listed_up_to_a_hundred(flights_store: Path)
         body = problem(client.post("/predict", json={"instances": [{"a": 1}] * 5000}), 422)
     assert len(body["errors"]) == 100
     assert sum("nearest" in fault for fault in body["errors"]) <= 20
+
+
+def test_rows_without_a_finite_answer_are_listed_up_to_a_hundred(predictor: Predictor) -> None:
+    class Overflowing:
+        def answers(self, rows: Rows) -> Rows:
+            return np.full(len(rows), np.nan)
+
+    with pytest.raises(RecordsRejected) as raised:
+        Predictor(predictor.contract, Overflowing()).predict(np.zeros((5000, 1)))
+    assert len(raised.value.faults) == 100
 
 
 def test_the_word_that_sagemaker_adds_is_taken(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache, partial
+from itertools import islice
 
 from trivet.contract import Column, Contract, Kind, Record, Value
 from trivet.errors import Fault, RecordsRejected, nearest
@@ -80,9 +81,10 @@ class RecordEncoder:
                     raise Unfit("unknown_field")
                 rows.append([encode(record.get(name)) for name, encode in encoders])  # type: ignore[attr-defined]
             except (Unfit, TypeError, AttributeError):
-                faults.extend(self._faults_of(row, record, SUGGESTIONS - len(faults)))
+                found = self._faults_of(row, record, SUGGESTIONS - len(faults))
+                faults.extend(islice(found, FAULTS_LISTED - len(faults)))
         if faults:
-            raise RecordsRejected(faults[:FAULTS_LISTED])
+            raise RecordsRejected(faults)
         return rows
 
     def _faults_of(self, row: int, record: object, suggestions: int) -> Iterable[Fault]:

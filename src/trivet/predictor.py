@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from trivet.artifact import Artifact, GoldenRows
 from trivet.compiled import TOLERANCE, CompiledPipeline
 from trivet.contract import Contract, Label
-from trivet.encode import RecordEncoder
+from trivet.encode import FAULTS_LISTED, RecordEncoder
 from trivet.errors import ArtifactError, Fault, RecordsRejected
 
 Rows = NDArray[np.float64]
@@ -82,7 +82,7 @@ class Predictor:
             raise RecordsRejected(
                 [
                     Fault(row=row, code="not_finite", expected=expected)
-                    for row in np.flatnonzero(~finite).tolist()
+                    for row in np.flatnonzero(~finite)[:FAULTS_LISTED].tolist()
                 ]
             )
         if not labels:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import islice
 from time import perf_counter
 
 from starlette.requests import ClientDisconnect, Request
@@ -32,9 +33,9 @@ READING = "trivet.reading"
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a request asks: records, and how their predictions are written."""
+    """What a request asks: records, maybe read one by one, and how to write their predictions."""
 
-    records: Sequence[object]
+    records: Iterable[object]
     write: Callable[[Predictions, Manifest], bytes]
     media_type: str = JSON
 
@@ -115,12 +116,11 @@ class Inference:
     def _read(
         self, headers: Headers, body: bytes, ready: Ready, parse: Parse
     ) -> tuple[Query, EncodedRows]:
-        query = parse(headers, body, ready)
-        if len(query.records) > self._settings.max_rows:
-            raise self._refused(
-                "too_many_rows", f"the body holds more than {self._settings.max_rows:,} records"
-            )
-        return query, ready.predictor.encode(query.records)
+        query, limit = parse(headers, body, ready), self._settings.max_rows
+        records = list(islice(query.records, limit + 1))
+        if len(records) > limit:
+            raise self._refused("too_many_rows", f"the body holds more than {limit:,} records")
+        return query, ready.predictor.encode(records)
 
     def _write(
         self,

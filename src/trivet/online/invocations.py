@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from trivet.online.payloads import (
 from trivet.online.schemas import CSV, JSON, to_json
 from trivet.predictor import Predictions
 
-Records = Sequence[object]
+Records = Iterable[object]
 
 
 def parse_invocation(headers: Headers, body: bytes, ready: Ready) -> Query:
@@ -66,7 +66,7 @@ def _of_split(split: Any) -> Records:
             wrong = (row for row in rows if not isinstance(row, list) or len(row) != len(names))
             named = all(isinstance(name, str) for name in names) and len({*names}) == len(names)
             if named and next(wrong, None) is None:
-                return [dict(zip(names, row, strict=True)) for row in rows]
+                return (dict(zip(names, row, strict=True)) for row in rows)
     expected = '{"columns": [names, each once], "data": [rows of as many cells]}'
     raise rejected("dataframe_split", "type", expected)
 
@@ -85,7 +85,7 @@ def _of_inputs(inputs: Any) -> Records:
         lengths = {len(values) for values in inputs.values()}
         if len(lengths) == 1:
             rows = zip(*inputs.values(), strict=True)
-            return [dict(zip(inputs, row, strict=True)) for row in rows]
+            return (dict(zip(inputs, row, strict=True)) for row in rows)
     raise rejected("inputs", "type", "a list of records, or lists of one length by column")
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
 from itertools import chain
 from typing import Any
@@ -13,8 +14,8 @@ from typing import Any
 import orjson
 
 from trivet.artifact import Manifest
-from trivet.contract import Contract
-from trivet.encode import Unfit, parse_cell
+from trivet.contract import Contract, Kind
+from trivet.encode import FAULTS_LISTED, Unfit, parse_cell
 from trivet.errors import Fault, RecordsRejected
 from trivet.online.inference import Headers, Query
 from trivet.online.live_model import Ready
@@ -34,7 +35,7 @@ def parse_predict(headers: Headers, body: bytes, ready: Ready) -> Query:
     """The query of a /predict request: records in JSON, or in CSV with a header line."""
     contract = ready.manifest.contract
     if media_type(headers) == CSV:
-        records: Sequence[object] = records_of_csv(body, contract)
+        records: Iterable[object] = records_of_csv(body, contract)
     else:
         records = records_of(load_json(body), contract)
     if wants_csv(headers):
@@ -100,12 +101,12 @@ def records_of(content: object, contract: Contract) -> list[object]:
 
 def records_of_csv(
     body: bytes, contract: Contract, header_needed: bool = True
-) -> list[dict[str, object]]:
-    """The records of a CSV table in UTF-8, cells read by their column's kind.
+) -> Iterator[dict[str, object]]:
+    """The records of a CSV table in UTF-8, read one by one, cells by their column's kind.
 
     The first line names the columns. Where no ``header_needed``, and it names none, the cells are
     those of the features in order. Raises a 400 problem for what is no table, and `RecordsRejected`
-    for lines with too few or too many cells.
+    for lines with too few or too many cells, up to `FAULTS_LISTED`.
     """
     lines = _csv_lines(body)
     header = next(lines, None)
@@ -113,25 +114,23 @@ def records_of_csv(
         header, lines = list(contract.feature_names), chain([header], lines)
     if header is None:
         raise ProblemError(HTTPStatus.BAD_REQUEST, "the body is empty; send a header line and rows")
-    if twice := {name for name in header if header.count(name) > 1}:
+    if twice := [name for name, count in Counter(header).items() if count > 1]:
         raise rejected(min(twice), "unknown_field", "each column once")
     kinds = {column.name: column.kind for column in contract.columns}
-    records, faults = [], []
+    faults: list[Fault] = []
     for row, cells in enumerate(lines):
-        if len(cells) != len(header):
+        if len(faults) >= FAULTS_LISTED:
+            break
+        if len(cells) == len(header):
+            yield {
+                name: _value(kinds.get(name), cell)
+                for name, cell in zip(header, cells, strict=True)
+            }
+        else:
             expected = f"{len(header)} cells, as the header has, not {len(cells)}"
             faults.append(Fault(row=row, code="not_a_record", expected=expected))
-            continue
-        record: dict[str, object] = {}
-        for name, cell in zip(header, cells, strict=True):
-            try:
-                record[name] = parse_cell(kinds[name], cell) if name in kinds else cell
-            except Unfit:
-                record[name] = cell  # which the contract will name among its faults
-        records.append(record)
     if faults:
         raise RecordsRejected(faults)
-    return records
 
 
 def json_answer(predictions: Predictions, manifest: Manifest) -> bytes:
@@ -184,6 +183,14 @@ def _csv_lines(body: bytes) -> Iterator[list[str]]:
         reason = _UNREADABLE.get(type(error), "{}").format(error)
         detail = f"the body can't be read as CSV: {reason}"
         raise ProblemError(HTTPStatus.BAD_REQUEST, detail) from None
+
+
+def _value(kind: Kind | None, cell: str) -> object:
+    """The value of a cell; its text where that is none: the contract will name it as a fault."""
+    try:
+        return cell if kind is None else parse_cell(kind, cell)
+    except Unfit:
+        return cell
 
 
 def _unsupported(detail: str) -> ProblemError:

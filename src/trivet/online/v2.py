@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from http import HTTPStatus
 from itertools import chain
@@ -37,7 +37,9 @@ class Tensor(BaseModel):
     """One column of values; null stands for a missing one."""
 
     name: str
-    shape: list[Annotated[int, Field(ge=0)]] = Field(description="[rows], or [rows, 1].")
+    shape: list[Annotated[int, Field(ge=0)]] = Field(
+        fail_fast=True, description="[rows], or [rows, 1]."
+    )
     datatype: str
     data: list[Any]
 
@@ -52,8 +54,9 @@ class InferRequest(BaseModel):
     """A request for predictions; without ``outputs``, all are given."""
 
     id: str | None = None
-    inputs: list[Tensor]
-    outputs: list[Output] | None = None
+    # As with a tensor's shape: a fault of each item would take far more memory than the body.
+    inputs: list[Tensor] = Field(fail_fast=True)
+    outputs: list[Output] | None = Field(default=None, fail_fast=True)
 
 
 class InferResponse(BaseModel):
@@ -137,13 +140,13 @@ def _parse(headers: Headers, body: bytes, ready: Ready, path: Mapping[str, str])
         fault = error.errors()[0]
         raise _bad(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
     known = _outputs(contract)
-    wanted = [output.name for output in request.outputs] if request.outputs else list(known)
+    wanted = list(dict.fromkeys(output.name for output in request.outputs or ()) or known)
     if unknown := [name for name in wanted if name not in known]:
         raise _bad(f"there is no output {unknown[0]!r}; there are {', '.join(known)}")
     return Query(_records(request.inputs), partial(_answer, request.id, wanted))
 
 
-def _records(tensors: list[Tensor]) -> list[object]:
+def _records(tensors: list[Tensor]) -> Iterator[object]:
     columns: dict[str, list[Any]] = {}
     rows = {_rows(tensor) for tensor in tensors}
     if len(rows) != 1:
@@ -155,7 +158,7 @@ def _records(tensors: list[Tensor]) -> list[object]:
         columns[tensor.name] = [*chain(*tensor.data)] if nested else tensor.data
         if len(columns[tensor.name]) not in rows:
             raise _bad(f"inputs: {tensor.name!r} has not as many values as its shape says")
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
 
 
 def _rows(tensor: Tensor) -> int:
