@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from tests.conftest import ROOT, TRIVET, free_port, ready_client, run_trivet, se
 from tests.test_online import problem
 from trivet.artifact import Artifact
 from trivet.errors import RecordsRejected
-from trivet.online.inference import LARGE
+from trivet.online.inference import BODIES, LARGE
 from trivet.online.settings import ServeSettings
 from trivet.predictor import Predictor, Rows
 
@@ -55,6 +55,26 @@ def test_what_is_beyond_the_room_is_turned_away_at_once(
         for path in ("/health", "/health/live", "/health/ready", "/ping", "/v2/health/ready"):
             assert server.get(path)[0] == 200, path
         assert b'trivet_rejected_total{reason="overload"} 2.0' in server.get("/metrics")[1]
+        waiting.close()
+        wait_until(lambda: server.post("/predict", FLIGHT)[0] == 200)
+
+
+def test_bodies_that_are_too_large_together_are_turned_away(
+    flights_store: Path, tmp_path: Path
+) -> None:
+    size = 40_000
+    options = ("--model", "flights", "--models-dir", str(flights_store), "--max-body", str(size))
+    head = HEAD.replace(b"10", b"%d" % size)
+    with serving(*options, "--max-in-flight", "19", cwd=tmp_path) as server, ExitStack() as waiting:
+        host, _, port = server.url.removeprefix("http://").partition(":")
+        for _ in range(BODIES):  # which send all but a byte, and stay
+            holder = waiting.enter_context(socket.create_connection((host, int(port))))
+            holder.sendall(head + b" " * (size - 1))
+        caller = waiting.enter_context(closing(Caller(server.url)))
+        wait_until(lambda: (caller.post(FLIGHT) or (0,))[0] == 503)
+        assert caller.closed
+        assert "640,000 bytes are in flight" in caller.answers[-1][1]["detail"]
+        assert server.get("/health/ready")[0] == server.get("/model")[0] == 200
         waiting.close()
         wait_until(lambda: server.post("/predict", FLIGHT)[0] == 200)
 

@@ -25,10 +25,12 @@ from trivet.predictor import Predictions
 #: A body of more bytes than this, some hundred rows, is answered in a thread, so that other
 #: requests don't wait for it. Below it, they would wait longer for the change of threads.
 LARGE = 32_768
-
-
+#: So many bodies of the greatest size may be held together.
+BODIES = 16
 #: The key of a request's scope that says whether its body is still being read.
 READING = "trivet.reading"
+
+Headers = Mapping[bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,8 @@ class Query:
     media_type: str = JSON
 
 
-Headers = Mapping[bytes, bytes]
+#: Reads what a request with these headers and this body asks of the model that will answer it.
+Parse = Callable[[Headers, bytearray, Ready], Query]
 
 
 class Answer(Response):
@@ -52,49 +55,55 @@ class Answer(Response):
         self.raw_headers = [(b"content-length", length), (b"content-type", kind)]
 
 
-#: Reads what a request with these headers and this body asks of the model that will answer it.
-Parse = Callable[[Headers, bytes, Ready], Query]
-
-
 class Inference:
     """Answers inference requests with the live model, within the limits of the settings."""
 
     def __init__(self, live_model: LiveModel, settings: ServeSettings, metrics: Metrics) -> None:
         self._live_model, self._settings, self._metrics = live_model, settings, metrics
         self._thread = ThreadPoolExecutor(1, "large-requests")
+        #: The bytes of all bodies in flight, and how many they may be: no fewer than it takes for
+        #: bodies that are not large to be turned away by their number alone.
+        self._held = 0
+        self._room = max(BODIES * settings.max_body, LARGE * settings.max_in_flight)
 
     async def answer(self, request: Request, parse: Parse) -> Response:
         """The answer to one request; raises `ProblemError` or `RecordsRejected`."""
         ready = self._live_model.require()
         headers: Headers = dict(request.scope["headers"])
-        request.scope[READING] = True
-        body = await self._body(request, headers)
-        request.scope[READING] = False
-        if len(body) <= LARGE:
-            return await self._answer_with_others(headers, body, ready, parse)
-        return await asyncio.get_running_loop().run_in_executor(
-            self._thread, self._answer_alone, headers, body, ready, parse
-        )
+        body = bytearray()
+        try:
+            request.scope[READING] = True
+            await self._receive(request, headers, body)
+            request.scope[READING] = False
+            if len(body) <= LARGE:
+                return await self._answer_with_others(headers, body, ready, parse)
+            return await asyncio.get_running_loop().run_in_executor(
+                self._thread, self._answer_alone, headers, body, ready, parse
+            )
+        finally:
+            self._held -= len(body)
 
-    async def _body(self, request: Request, headers: Headers) -> bytes:
-        """The whole body; refused with 413 as soon as it is known to be too large."""
+    async def _receive(self, request: Request, headers: Headers, body: bytearray) -> None:
+        """Fill in the body; refused as soon as it is known to be too large, or there is no room."""
         limit = self._settings.max_body
         if int(headers.get(b"content-length", 0)) > limit:
             raise self._refused("body_too_large", f"the body has more than {limit:,} bytes")
-        chunks, size = [], 0
-        while True:
+        more = True
+        while more:
             message = await request.receive()
             if message["type"] == "http.disconnect":
                 raise ClientDisconnect
-            chunks.append(message.get("body", b""))
-            size += len(chunks[-1])
-            if size > limit:
+            more = message.get("more_body", False)
+            chunk = message.get("body", b"")
+            body += chunk
+            self._held += len(chunk)
+            if len(body) > limit:
                 raise self._refused("body_too_large", f"the body has more than {limit:,} bytes")
-            if not message.get("more_body", False):
-                return b"".join(chunks)
+            if self._held > self._room:
+                raise self._overload()
 
     async def _answer_with_others(
-        self, headers: Headers, body: bytes, ready: Ready, parse: Parse
+        self, headers: Headers, body: bytearray, ready: Ready, parse: Parse
     ) -> Response:
         started = perf_counter()
         query, rows = self._read(headers, body, ready, parse)
@@ -103,7 +112,9 @@ class Inference:
         predicted = perf_counter()
         return self._write(query, predictions, ready, (started, parsed, predicted))
 
-    def _answer_alone(self, headers: Headers, body: bytes, ready: Ready, parse: Parse) -> Response:
+    def _answer_alone(
+        self, headers: Headers, body: bytearray, ready: Ready, parse: Parse
+    ) -> Response:
         started = perf_counter()
         query, rows = self._read(headers, body, ready, parse)
         parsed = perf_counter()
@@ -114,7 +125,7 @@ class Inference:
         return self._write(query, predictions, ready, (started, parsed, predicted))
 
     def _read(
-        self, headers: Headers, body: bytes, ready: Ready, parse: Parse
+        self, headers: Headers, body: bytearray, ready: Ready, parse: Parse
     ) -> tuple[Query, EncodedRows]:
         query, limit = parse(headers, body, ready), self._settings.max_rows
         records = list(islice(query.records, limit + 1))
@@ -139,3 +150,9 @@ class Inference:
         detail = f"{what}; send them in several requests, or use trivet batch-predict"
         close = {"Connection": "close"}  # or the rest of the body would have to be read
         return ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, close)
+
+    def _overload(self) -> ProblemError:
+        self._metrics.rejected.labels("overload").inc()
+        detail = f"bodies of {self._room:,} bytes are in flight; try again later"
+        headers = {"Retry-After": "1", "Connection": "close"}
+        return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers)

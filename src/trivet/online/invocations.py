@@ -26,7 +26,7 @@ from trivet.predictor import Predictions
 Records = Iterable[object]
 
 
-def parse_invocation(headers: Headers, body: bytes, ready: Ready) -> Query:
+def parse_invocation(headers: Headers, body: bytearray, ready: Ready) -> Query:
     """The query of a request in one of MLflow's forms, in /predict's JSON, or in CSV.
 
     Unless Accept asks for another, answers are in the form of the request: MLflow's are labels or

@@ -31,7 +31,7 @@ _UNREADABLE: dict[type[Exception], str] = {
 }
 
 
-def parse_predict(headers: Headers, body: bytes, ready: Ready) -> Query:
+def parse_predict(headers: Headers, body: bytearray, ready: Ready) -> Query:
     """The query of a /predict request: records in JSON, or in CSV with a header line."""
     contract = ready.manifest.contract
     if media_type(headers) == CSV:
@@ -66,7 +66,7 @@ def wants_csv(headers: Headers) -> bool:
     return headers.get(b"accept", b"").partition(b",")[0].partition(b";")[0] == CSV.encode()
 
 
-def load_json(body: bytes) -> object:
+def load_json(body: bytearray) -> object:
     """The value of a JSON text in UTF-8; raises a 400 problem."""
     try:
         return orjson.loads(body)
@@ -74,7 +74,7 @@ def load_json(body: bytes) -> object:
         return _load_more(body)
 
 
-def _load_more(body: bytes) -> object:
+def _load_more(body: bytearray) -> object:
     """As `load_json` for what other writers of JSON do, NaN before all; says what is wrong."""
     try:
         return json.loads(body)
@@ -100,7 +100,7 @@ def records_of(content: object, contract: Contract) -> list[object]:
 
 
 def records_of_csv(
-    body: bytes, contract: Contract, header_needed: bool = True
+    body: bytearray, contract: Contract, header_needed: bool = True
 ) -> Iterator[dict[str, object]]:
     """The records of a CSV table in UTF-8, read one by one, cells by their column's kind.
 
@@ -175,7 +175,7 @@ def rejected(field: str | None, code: str, expected: str) -> RecordsRejected:
     return RecordsRejected([Fault(field=field, code=code, expected=expected)])
 
 
-def _csv_lines(body: bytes) -> Iterator[list[str]]:
+def _csv_lines(body: bytearray) -> Iterator[list[str]]:
     """The lines of a CSV text that are not blank, as cells."""
     try:
         yield from filter(None, csv.reader(io.StringIO(body.decode("utf-8-sig"), newline="")))

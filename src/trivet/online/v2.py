@@ -129,7 +129,7 @@ def add_v2_routes(app: FastAPI, live_model: LiveModel, inference: Inference) -> 
         )
 
 
-def _parse(headers: Headers, body: bytes, ready: Ready, path: Mapping[str, str]) -> Query:
+def _parse(headers: Headers, body: bytearray, ready: Ready, path: Mapping[str, str]) -> Query:
     """The query of an infer request; raises a 400 problem for what is none."""
     contract = _asked(ready, **path).contract
     if media_type(headers) != JSON:
