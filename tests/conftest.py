@@ -60,6 +60,16 @@ def flights_store(flights: Artifact) -> Path:
 
 
 @pytest.fixture(scope="session")
+def two_versions(flights: Artifact, tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
+    """A store with two versions of the flights model, for tests that promote either."""
+    store = ModelStore(tmp_path_factory.mktemp("two") / "models")
+    shutil.copytree(flights.path.parent, store.root / "flights")
+    train(replace(FLIGHTS, models_dir=store.root, seed=1, promote=False))
+    assert len(store.versions("flights")) == 2
+    return store
+
+
+@pytest.fixture(scope="session")
 def predictor(flights: Artifact) -> Predictor:
     return Predictor.load(flights)
 

@@ -11,34 +11,21 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.callers import Caller, calling
-from tests.conftest import FLIGHTS, NOVEMBER, ROOT, Server, serving, wait_until
-from trivet.artifact import Artifact
+from tests.conftest import NOVEMBER, ROOT, Server, serving, wait_until
 from trivet.encode import to_record
 from trivet.predictor import Predictor
 from trivet.store import ModelStore
 from trivet.tables import encode_table, read_table
-from trivet.train.run import train
 
 pytestmark = pytest.mark.slow
 
 FLIGHT: dict[str, Any] = json.loads((ROOT / "data/flight.json").read_text())
-
-
-@pytest.fixture(scope="module")
-def two_versions(flights: Artifact, tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
-    """A store with two versions of the flights model; the first is current."""
-    store = ModelStore(tmp_path_factory.mktemp("two") / "models")
-    shutil.copytree(flights.path.parent, store.root / "flights")
-    train(replace(FLIGHTS, models_dir=store.root, seed=1, promote=False))
-    assert len(store.versions("flights")) == 2
-    return store
 
 
 def options(store: ModelStore | Path, *more: str) -> tuple[str, ...]:

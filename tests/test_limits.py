@@ -27,6 +27,7 @@ from trivet.errors import RecordsRejected
 from trivet.online.inference import BODIES, LARGE
 from trivet.online.settings import ServeSettings
 from trivet.predictor import Predictor, Rows
+from trivet.store import ModelStore
 
 FLIGHT: dict[str, Any] = json.loads((ROOT / "data/flight.json").read_text())
 MANY = {"instances": [FLIGHT] * 300}
@@ -144,6 +145,23 @@ def test_a_large_request_does_not_hold_up_small_ones(flights_store: Path, slow: 
         assert not large
         caller.join()
         assert len(large[0].json()["predictions"]) == 300
+
+
+def test_rows_that_are_in_flight_while_the_version_changes_are_counted(
+    two_versions: ModelStore, slow: list[int]
+) -> None:
+    first, second = two_versions.versions("flights")
+    two_versions.promote("flights", first)
+    with service(two_versions.root, reload_every=0.02) as client:
+        caller = threading.Thread(target=lambda: client.post("/predict", json=MANY))
+        caller.start()
+        wait_until(lambda: len(slow) == 1)
+        two_versions.promote("flights", second)
+        wait_until(lambda: client.get("/model").json()["version"] == second)
+        caller.join()
+        page = client.get("/metrics").text
+    assert f"trivet_rows_total {len(MANY['instances'])}.0" in page
+    assert 'trivet_reloads_total{outcome="loaded"} 1.0' in page
 
 
 def test_a_large_request_gets_the_answers_of_small_ones(flights_store: Path) -> None:

@@ -56,16 +56,12 @@ def create_app(settings: ServeSettings) -> ASGIApp:
             await live_model.catch_up()
         tasks = [
             asyncio.create_task(forever)
-            for forever in (
-                live_model.follow(),
-                live_model.count_regularly(),
-                gate.deadlines.watch(),
-            )
+            for forever in (live_model.follow(), metrics.count_regularly(), gate.deadlines.watch())
         ]
         yield
         for task in tasks:
             task.cancel()
-        live_model.count()
+        metrics.count()
         logs.flush()
 
     app = FastAPI(

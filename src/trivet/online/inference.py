@@ -120,7 +120,7 @@ class Inference:
         parsed = perf_counter()
         stacked = ready.predictor.stack(rows)
         predictions = ready.predictor.predict(stacked)
-        ready.watch.add(stacked)
+        ready.observe(stacked)
         predicted = perf_counter()
         return self._write(query, predictions, ready, (started, parsed, predicted))
 

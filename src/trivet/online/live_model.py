@@ -6,8 +6,10 @@ import asyncio
 import gc
 import logging
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 
 from trivet.artifact import Manifest
@@ -16,25 +18,23 @@ from trivet.online.batcher import Batcher, ThreadBatcher
 from trivet.online.metrics import Metrics, RowWatch
 from trivet.online.problems import ProblemError
 from trivet.online.settings import ServeSettings
-from trivet.predictor import Predictor
+from trivet.predictor import Predictor, Rows
 from trivet.store import ModelStore
 
 logger = logging.getLogger("trivet.online")
 
-#: Seconds between two counts of what the rows held.
-COUNT_EVERY = 0.25
 #: Seconds until a version that could not be loaded is tried again.
 PATIENCE = 30.0
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A model whose golden rows gave the golden answers."""
+    """A model whose golden rows gave the golden answers; ``observe`` is told what it predicts."""
 
     manifest: Manifest
     predictor: Predictor
     batcher: Batcher
-    watch: RowWatch
+    observe: Callable[[Rows], None]
 
 
 class LiveModel:
@@ -73,21 +73,8 @@ class LiveModel:
             raise _unavailable("not ready: the service was told to stop, and answers what it has")
         return self.require()
 
-    def count(self) -> None:
-        """Bring the metrics up to date."""
-        self._metrics.count()
-        if self.ready:
-            self.ready.watch.count()
-
-    async def count_regularly(self) -> None:
-        """Count off the hot path, until cancelled; another worker may be asked for the metrics."""
-        while True:
-            await asyncio.sleep(COUNT_EVERY)
-            self.count()
-
     async def catch_up(self) -> None:
         """Take the version that is current; where that can't be done, the old one stays."""
-        before = self.ready
         try:
             newer = await asyncio.to_thread(self._load_newer)
         except TrivetError as error:
@@ -98,8 +85,6 @@ class LiveModel:
         else:
             if newer is not None:
                 self._swap(newer)
-        if before and self.ready is not before:
-            self._metrics.reloads.labels("loaded").inc()
 
     def _load_newer(self) -> Ready | None:
         """The model that is pointed at, proven; None where there is nothing new."""
@@ -113,20 +98,20 @@ class LiveModel:
         self._failed, self._try_again = version, time.monotonic() + PATIENCE
         artifact = ModelStore(settings.models_dir).artifact(settings.model, version)
         manifest, predictor = artifact.manifest, Predictor.load(artifact)
-        watch = RowWatch(manifest.contract, self._metrics)
+        observe = partial(self._metrics.predicted, RowWatch(manifest.contract))
         if manifest.not_compiled is None:  # it answers in less time than a change of threads takes
-            batcher = Batcher(predictor, watch.add)
+            batcher = Batcher(predictor, observe)
         else:
-            batcher = ThreadBatcher(predictor, watch.add, self._thread)
+            batcher = ThreadBatcher(predictor, observe, self._thread)
         self._failed = ""
-        return Ready(manifest, predictor, batcher, watch)
+        return Ready(manifest, predictor, batcher, observe)
 
     def _swap(self, newer: Ready) -> None:
         """Answer with another model from the next request on; those in flight keep the old one."""
         before, self.ready, self.reason = self.ready, newer, None
         self._metrics.answers_with(newer.manifest, before.manifest if before else None)
         if before:
-            before.watch.count()
+            self._metrics.reloads.labels("loaded").inc()
         else:
             gc.freeze()  # what stays for good is looked at by no collection: those take long
         logger.info("ready: %s %s", newer.manifest.name, newer.manifest.version)

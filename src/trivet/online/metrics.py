@@ -6,23 +6,28 @@ for all: `share` must have been called before prometheus_client is first importe
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cache
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from trivet.artifact import Manifest
 from trivet.contract import Contract
 from trivet.encode import UNSEEN, column_encoder
+from trivet.predictor import Rows
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+#: Seconds between two counts of what is not counted as it happens.
+COUNT_EVERY = 0.25
 #: Upper bounds, in seconds: of a stage of a compiled model to that of a large request.
 SECONDS = (
     *(0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01),
@@ -63,7 +68,9 @@ class Metrics:
         batch = Histogram(
             "trivet_batch_rows", "Rows predicted together.", buckets=ROWS, registry=registry
         )
-        self.predicted = batch.observe
+        self._batch = batch.observe
+        #: Batches of rows that were predicted and not yet counted, with the watch of their model.
+        self._uncounted: deque[tuple[RowWatch, Rows]] = deque()
         #: Requests taken on and not yet answered.
         self.in_flight = 0
         self._in_flight = Gauge(
@@ -96,15 +103,32 @@ class Metrics:
                 ("out_of_range", "Values beyond those of training, by feature."),
             )
         }
-        self.rows = Counter("trivet_rows", "Rows predicted.", registry=registry)
+        self._rows = Counter("trivet_rows", "Rows predicted.", registry=registry)
         for reason in ("overload", "unauthorized", "body_too_large", "too_many_rows"):
             self.rejected.labels(reason)
         for outcome in ("loaded", "failed"):
             self.reloads.labels(outcome)
 
+    def predicted(self, watch: RowWatch, rows: Rows) -> None:
+        """Take in the rows of one batch, (rows x features); any thread may call this."""
+        self._batch(len(rows))
+        self._uncounted.append((watch, rows))
+
     def count(self) -> None:
         """Bring up to date what is not counted as it happens."""
         self._in_flight.set(self.in_flight)
+        batches = [self._uncounted.popleft() for _ in range(len(self._uncounted))]
+        for watch, group in groupby(batches, itemgetter(0)):
+            rows = np.concatenate([batch for _, batch in group])
+            self._rows.inc(len(rows))
+            for what, feature, count in watch.odd_values(rows):
+                self._features[what].labels(feature).inc(count)
+
+    async def count_regularly(self) -> None:
+        """Count off the hot path, until cancelled; another worker may be asked for the metrics."""
+        while True:
+            await asyncio.sleep(COUNT_EVERY)
+            self.count()
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Count one request."""
@@ -123,12 +147,9 @@ class Metrics:
                 form = "compiled" if each.not_compiled is None else "pipeline"
                 self._model.labels(each.name, each.version, form).set(value)
 
-    def feature(self, what: str, feature: str, count: int) -> None:
-        """Count values of a feature that are missing, unseen or out of range."""
-        self._features[what].labels(feature).inc(count)
-
     def page(self) -> bytes:
         """All metrics of all workers in Prometheus' text format."""
+        self.count()
         directory = os.environ.get(DIRECTORY)
         if directory is None:
             return generate_latest(self._registry)
@@ -143,27 +164,16 @@ class Metrics:
 
 
 class RowWatch:
-    """Counts rows, and their missing, unseen and out-of-range values, many at once."""
+    """Looks at the rows of one model, many at once, for values unlike those of its training."""
 
-    def __init__(self, contract: Contract, metrics: Metrics) -> None:
-        self._names, self._metrics = contract.feature_names, metrics
+    def __init__(self, contract: Contract) -> None:
+        self._names = contract.feature_names
         kinds = [column.kind == "category" for column in contract.columns]
         self._is_category = np.array(kinds, dtype=bool)
         self._low, self._high = _ranges(contract)
-        self._waiting: deque[NDArray[np.float64]] = deque()
 
-    def add(self, rows: NDArray[np.float64]) -> None:
-        """Take in the rows of one batch, (rows x features); any thread may call this."""
-        self._metrics.predicted(len(rows))
-        self._waiting.append(rows)
-
-    def count(self) -> None:
-        """Count what was taken in since the last time."""
-        batches = [self._waiting.popleft() for _ in range(len(self._waiting))]
-        if not batches:
-            return
-        rows = np.concatenate(batches)
-        self._metrics.rows.inc(len(rows))
+    def odd_values(self, rows: Rows) -> Iterator[tuple[str, str, int]]:
+        """How many are missing, unseen or out of range: what, the feature's name, the count."""
         found = {
             "missing": np.isnan(rows),
             "unseen": (rows == UNSEEN) & self._is_category,
@@ -172,7 +182,7 @@ class RowWatch:
         for what, values in found.items():
             for name, count in zip(self._names, values.sum(axis=0).tolist(), strict=True):
                 if count:
-                    self._metrics.feature(what, name, count)
+                    yield what, name, count
 
 
 def share(directory: str) -> None:
@@ -194,8 +204,6 @@ def _ranges(contract: Contract) -> tuple[Sequence[float], Sequence[float]]:
 def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except OSError:  # there is none, or another user's: it was a worker's number before
         return False
-    except PermissionError:
-        return True
     return True

@@ -127,7 +127,6 @@ def create_router(
     @router.get("/metrics", response_class=Response, responses=failures(401), summary="Metrics")
     async def prometheus() -> Response:
         """The counts of all workers, in Prometheus' text format."""
-        live_model.count()
         return Response(metrics.page(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     @router.head("/", include_in_schema=False)
