@@ -9,12 +9,14 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import fastapi.openapi.utils
 import pytest
 from fastapi.testclient import TestClient
 
 from tests.conftest import ROOT, ready_client, run_trivet, serving, wait_until
 from trivet.artifact import Artifact
 from trivet.online.app import create_app
+from trivet.online.deadlines import Deadlines
 from trivet.online.problems import MEDIA_TYPE
 from trivet.online.settings import ServeSettings
 
@@ -171,6 +173,20 @@ def test_a_service_without_a_model_is_ready_as_soon_as_there_is_one(
         assert client.post("/predict", json=FLIGHT).status_code == 200
 
 
+def test_work_in_the_background_does_not_end_unnoticed(
+    flights_store: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(self: Deadlines) -> None:
+        raise RuntimeError("no watch is kept")
+
+    monkeypatch.setattr(Deadlines, "watch", fail)
+    with ready_client(ServeSettings("flights", models_dir=flights_store)):
+        wait_until(lambda: any(record.levelname == "CRITICAL" for record in caplog.records))
+    (record,) = [each for each in caplog.records if each.levelname == "CRITICAL"]
+    assert record.exc_info
+    assert str(record.exc_info[1]) == "no watch is kept"
+
+
 def test_the_model_page_is_cached_until_the_version_changes(
     client: TestClient, flights: Artifact
 ) -> None:
@@ -206,6 +222,28 @@ def test_openapi_shows_the_fields_of_the_contract(client: TestClient, flights: A
     assert "EWR" in record["properties"]["origin"]["examples"]
     used = json.dumps(document).split("#/components/schemas/")[1:]
     assert {name.split('"')[0] for name in used} <= document["components"]["schemas"].keys()
+
+
+def test_openapi_of_the_routes_is_made_once(
+    flights: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    of_route = fastapi.openapi.utils.get_openapi_path
+
+    def counted(*, route: Any, **options: Any) -> Any:
+        made.append(route.path)
+        return of_route(route=route, **options)
+
+    monkeypatch.setattr(fastapi.openapi.utils, "get_openapi_path", counted)
+    with TestClient(create_app(ServeSettings("flights", models_dir=tmp_path))) as client:
+        before = client.get("/openapi.json").json()["components"]["schemas"]
+        assert before["PredictRequest"]["description"] == "Known once ready."
+        routes = len(made)
+        shutil.copytree(flights.path.parent, tmp_path / "flights")
+        wait_until(lambda: client.get("/health/ready").status_code == 200)
+        after = client.get("/openapi.json").json()["components"]["schemas"]
+    assert "month" in after["Record"]["properties"]
+    assert len(made) == routes > 0
 
 
 def test_the_example_works_when_it_is_pasted(client: TestClient) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
@@ -28,6 +29,8 @@ from trivet.online.routes import create_router, prediction_routes
 from trivet.online.schemas import Problem, request_schemas
 from trivet.online.settings import ServeSettings
 from trivet.online.v2 import InferRequest, V2Error, add_v2_routes
+
+logger = logging.getLogger("trivet.online")
 
 #: What a platform asks to know whether to send requests here: no key is needed.
 OPEN_PATHS = frozenset(
@@ -55,8 +58,8 @@ def create_app(settings: ServeSettings) -> ASGIApp:
             await asyncio.sleep(settings.reload_every or 1)
             await live_model.catch_up()
         tasks = [
-            asyncio.create_task(forever)
-            for forever in (live_model.follow(), metrics.count_regularly(), gate.deadlines.watch())
+            _in_background(work)
+            for work in (live_model.follow(), metrics.count_regularly(), gate.deadlines.watch())
         ]
         yield
         for task in tasks:
@@ -111,18 +114,36 @@ def _serve_docs(app: FastAPI) -> None:
 
 def _openapi(app: FastAPI, live_model: LiveModel) -> dict[str, Any]:
     """The routes' schema, with the request's fields from the contract of the loaded model."""
-    document = get_openapi(title=app.title, version=app.version, routes=app.routes)
-    shared: dict[str, Any] = {}
-    for model in (Problem, InferRequest, V2Error):
-        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-        shared |= {**schema.pop("$defs", {}), model.__name__: schema}
+    document = FastAPI.openapi(app)  # made once
     if live_model.ready is None:
         unknown = {"type": "object", "description": "Known once ready."}
         requests = {"PredictRequest": unknown, "Invocation": unknown}
     else:
         requests = request_schemas(live_model.ready.manifest.contract)
-    document["components"]["schemas"] = requests | document["components"]["schemas"] | shared
-    return document
+    schemas = requests | document["components"]["schemas"] | _shared_schemas()
+    return document | {"components": {"schemas": schemas}}
+
+
+@cache
+def _shared_schemas() -> dict[str, Any]:
+    """The schemas that routes name in their documentation, and FastAPI does not know of."""
+    shared: dict[str, Any] = {}
+    for model in (Problem, InferRequest, V2Error):
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        shared |= {**schema.pop("$defs", {}), model.__name__: schema}
+    return shared
+
+
+def _in_background(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """A task that logs at once what ends it: nobody waits for it."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(_report_failure)
+    return task
+
+
+def _report_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        logger.critical("work in the background failed; restart the service", exc_info=error)
 
 
 def _drain_first(live_model: LiveModel, seconds: float) -> None:
