@@ -364,6 +364,14 @@ def test_the_model_is_ready_by_its_name_and_version(client: TestClient, flights:
 
 
 @pytest.mark.parametrize(
+    "path", ["/v2", "/v2/models/flights", "/v2/models/flights/ready", "/v2/models/x"]
+)
+def test_what_is_asked_by_get_may_be_asked_by_head(client: TestClient, path: str) -> None:
+    response = client.head(path)
+    assert (response.status_code, response.content) == (client.get(path).status_code, b"")
+
+
+@pytest.mark.parametrize(
     "model", ["mine", "flights/versions/000000000000", "%F0%9F%9B%A9", "a%2Fb"]
 )
 def test_another_model_or_version_is_404(client: TestClient, model: str) -> None:
@@ -885,6 +893,7 @@ def test_with_a_key_by_either_header_all_is_as_without_keys(
 def test_health_needs_no_key(guarded: TestClient, path: str) -> None:
     assert guarded.get(path).status_code == 200
     assert guarded.get(path, headers={"x-api-key": "wrong"}).status_code == 200
+    assert guarded.head(path).status_code == 200
 
 
 def test_refused_callers_are_counted(flights_store: Path, keys: Path) -> None:

@@ -86,6 +86,7 @@ def create_router(
 
     @router.head("/health/ready", include_in_schema=False)
     @router.head("/health", include_in_schema=False)
+    @router.head("/ping", include_in_schema=False)
     @router.get("/ping", responses=failures(503), summary="The same, for SageMaker")
     @router.get("/health/ready", responses=failures(503), summary="Should requests be sent here?")
     @router.get("/health", responses=failures(503), summary="The same as /health/ready")
@@ -95,7 +96,7 @@ def create_router(
         return Health(status="ready")
 
     for path in health_paths:
-        router.get(path, include_in_schema=False)(ready)
+        router.add_api_route(path, ready, methods=["GET", "HEAD"], include_in_schema=False)
 
     @router.head("/model", include_in_schema=False)
     @router.get(

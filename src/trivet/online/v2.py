@@ -107,6 +107,7 @@ def add_v2_routes(app: FastAPI, live_model: LiveModel, inference: Inference) -> 
         app.add_api_route(
             path, endpoint, summary=summary, responses=_failures(*statuses), **_about(path)
         )
+        app.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
 
     get("/v2", server, "The server", 401)
     get("/v2/health/live", live, "Is the process alive?")
