@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, serving
 
 LEGS = ("train", "batch", "online")
 HADOLINT = Path(sys.executable).with_name("hadolint")
@@ -41,6 +43,30 @@ def test_hadolint_has_nothing_to_say(leg: str) -> None:
         [HADOLINT, f"Dockerfile.{leg}"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert (linted.returncode, linted.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("port_from", ["TRIVET_SERVE_PORT", "AIP_HTTP_PORT"])
+def test_the_health_check_asks_at_the_port_of_the_service(
+    flights_store: Path, tmp_path: Path, port_from: str
+) -> None:
+    (command,) = re.findall(r"^HEALTHCHECK .*\\\n +CMD (\[.*\])$", dockerfile("online"), re.M)
+    _, *arguments = json.loads(command)
+    options = ("--model", "flights", "--models-dir", str(flights_store))
+    with serving(*options, cwd=tmp_path, port_from=port_from) as server:
+        environment = {port_from: server.url.rpartition(":")[2]}
+        checked = subprocess.run([sys.executable, *arguments], env=environment, check=False)
+    assert checked.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("lock", "not_in_it"), [("requirements.txt", {"dev"}), ("requirements-dev.txt", set())]
+)
+def test_every_dependency_is_locked(lock: str, not_in_it: set[str]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    parts = {"": project["dependencies"], **project["optional-dependencies"]}
+    named = [name for part in parts.keys() - not_in_it for name in parts[part]]
+    wanted = {re.split(r"[^\w-]", name)[0] for name in named} - {"trivet"}
+    assert wanted <= set(re.findall(r"^([\w-]+)==", (ROOT / lock).read_text(), re.M))
 
 
 def test_every_setting_of_compose_is_in_the_example() -> None:
