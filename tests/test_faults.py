@@ -249,6 +249,31 @@ def test_kill_9_of_a_worker_loses_what_it_held_and_no_more(
     assert {status for caller in callers for status, _ in caller.answers} == {200}
 
 
+def test_workers_end_when_their_parent_is_killed(flights_store: Path, tmp_path: Path) -> None:
+    with serving(*options(flights_store, "--workers", "2"), cwd=tmp_path) as server:
+        wait_until(lambda: len(workers_of(server.process.pid)) == 2)
+        workers = workers_of(server.process.pid)
+        try:
+            server.process.kill()
+            wait_until(lambda: not any(map(_command, workers)), 15)
+        finally:
+            for worker in filter(_command, workers):
+                os.kill(worker, signal.SIGKILL)
+
+
+def test_a_directory_of_metrics_that_was_inherited_is_left_alone(
+    flights_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inherited = tmp_path / "inherited"
+    inherited.mkdir()
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(inherited))
+    with serving(*options(flights_store), cwd=tmp_path) as server:
+        assert server.post("/predict", FLIGHT)[0] == 200
+        assert metrics(server)["trivet_rows_total"] == 1
+        assert not list(inherited.iterdir())
+    assert server.process.returncode == 0
+
+
 def _model_info(samples: dict[str, float]) -> Iterator[float]:
     return (value for name, value in samples.items() if name.startswith("trivet_model_info"))
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib.resources import files
+from multiprocessing import parent_process
 from typing import Any
 
 from fastapi import FastAPI
@@ -59,7 +60,12 @@ def create_app(settings: ServeSettings) -> ASGIApp:
             await live_model.catch_up()
         tasks = [
             _in_background(work)
-            for work in (live_model.follow(), metrics.count_regularly(), gate.deadlines.watch())
+            for work in (
+                live_model.follow(),
+                metrics.count_regularly(),
+                gate.deadlines.watch(),
+                _follow_parent(),
+            )
         ]
         yield
         for task in tasks:
@@ -132,6 +138,14 @@ def _shared_schemas() -> dict[str, Any]:
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         shared |= {**schema.pop("$defs", {}), model.__name__: schema}
     return shared
+
+
+async def _follow_parent() -> None:
+    """Stop as on SIGTERM once the process that started this worker was killed and told nobody."""
+    if parent := parent_process():
+        while parent.is_alive():
+            await asyncio.sleep(1)
+        signal.raise_signal(signal.SIGTERM)
 
 
 def _in_background(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

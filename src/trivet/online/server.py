@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import sys
@@ -51,7 +52,8 @@ def serve(settings: ServeSettings, host: str, port: int) -> None:
         if not settings.api_keys and listener.getsockname()[0] not in LOOPBACK:
             logger.warning("anyone who reaches %s may ask; name callers with --api-key-file", host)
         logger.info("listening on http://%s:%d, documentation at /docs", host, port)
-        if settings.workers == 1:
+        # Where another service's directory was inherited, this process would count into that.
+        if settings.workers == 1 and metrics.DIRECTORY not in os.environ:
             uvicorn.Server(config).run(sockets=[listener])
         else:
             with tempfile.TemporaryDirectory(prefix="trivet-") as directory:
