@@ -59,13 +59,10 @@ def create_app(settings: ServeSettings) -> ASGIApp:
             await asyncio.sleep(settings.reload_every or 1)
             await live_model.catch_up()
         tasks = [
-            _in_background(work)
-            for work in (
-                live_model.follow(),
-                metrics.count_regularly(),
-                gate.deadlines.watch(),
-                _follow_parent(),
-            )
+            _in_background(live_model.follow()),
+            _in_background(metrics.count_regularly()),
+            _in_background(gate.deadlines.watch()),
+            _in_background(_follow_parent()),
         ]
         yield
         for task in tasks:

@@ -35,7 +35,7 @@ Headers = Mapping[bytes, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a request asks: records, maybe read one by one, and how to write their predictions."""
+    """What a request asks: records, to be read once, and how their predictions are written."""
 
     records: Iterable[object]
     write: Callable[[Predictions, Manifest], bytes]
