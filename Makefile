@@ -96,7 +96,7 @@ bench-images: setup ## measure image sizes and rebuild times into bench/results/
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --fork-strategy fewest \
 	--generate-hashes --no-annotate --no-header --upgrade -q
 lock: setup ## renew requirements.txt, the lock of all legs, and requirements-dev.txt, that and the tools
-	$(LOCK) --extra train --extra batch --extra online --extra build -o requirements.txt
+	$(LOCK) --extra train --extra batch --extra cluster --extra online --extra build -o requirements.txt
 	$(LOCK) --all-extras --constraint requirements.txt -o requirements-dev.txt
 
 clean: ## remove what runs and tools made: models, predictions, .venv, .bench

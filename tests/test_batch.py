@@ -11,18 +11,20 @@ import pyarrow.parquet
 import pytest
 
 from tests.conftest import NOVEMBER, read_csv, run_trivet
-from trivet.batch.run import BatchResult, BatchSettings, batch_predict
-from trivet.errors import StoreError, TableError
+from trivet.batch.run import batch_predict
+from trivet.batch.settings import BatchSettings
+from trivet.batch.tally import Summary
+from trivet.errors import StoreError, TableError, TooManyRejected
 from trivet.tables import read_table
 
 ADDED = ["prediction", "probability_false", "probability_true", "model_version"]
-Predict = Callable[[Path, Path], BatchResult]
+Predict = Callable[[Path, Path], Summary]
 
 
 @pytest.fixture
 def predict(flights_store: Path) -> Predict:
     return lambda source, output: batch_predict(
-        BatchSettings(source, output, model="flights", models_dir=flights_store)
+        BatchSettings(str(source), str(output), model="flights", models_dir=flights_store)
     )
 
 
@@ -111,8 +113,8 @@ def test_a_column_that_may_be_missing_may_be_absent(
     )
     pa.csv.write_csv(empty, tmp_path / "empty.csv")
     pa.csv.write_csv(table.drop_columns(["wind_gust"]), tmp_path / "absent.csv")
-    assert predict(tmp_path / "empty.csv", tmp_path / "a.csv").absent == []
-    assert predict(tmp_path / "absent.csv", tmp_path / "b.csv").absent == ["wind_gust"]
+    assert predict(tmp_path / "empty.csv", tmp_path / "a.csv").absent == ()
+    assert predict(tmp_path / "absent.csv", tmp_path / "b.csv").absent == ("wind_gust",)
     assert (tmp_path / "a.csv").read_text() == (tmp_path / "b.csv").read_text()
 
 
@@ -136,31 +138,40 @@ def replace_cell(path: Path, row: int, name: str, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "message"),
+    ("name", "value", "reason"),
     [
-        ("dep_delay", "soon", "row 7, column 'dep_delay': 'soon' is not a whole number"),
-        ("distance", "", "row 7, column 'distance': an empty cell is not a whole number"),
-        ("temp", "inf", "row 7, column 'temp': 'inf' is not a finite number"),
+        ("dep_delay", "soon", "not a whole number"),
+        ("distance", "", "missing"),
+        ("temp", "inf", "not a finite number"),
     ],
 )
-def test_a_bad_value_is_one_line_with_row_column_and_value(
-    predict: Predict, november: Path, tmp_path: Path, name: str, value: str, message: str
+def test_a_bad_row_is_set_aside_as_it_stood(
+    predict: Predict, november: Path, tmp_path: Path, name: str, value: str, reason: str
 ) -> None:
     replace_cell(november, 7, name, value)
-    with pytest.raises(TableError, match=message):
-        predict(november, tmp_path / "out.csv")
-    assert not (tmp_path / "out.csv").exists()
+    summary = predict(november, tmp_path / "out.csv")
+    assert (summary.rows, summary.predicted, summary.rejected) == (100, 99, 1)
+    assert summary.rejected_by_reason == {f"{name}: {reason}": 1}
+    [rejected] = read_csv(tmp_path / "out.csv.rejected.csv")
+    row = november.read_text().splitlines()[7]
+    facts = {"file": str(november), "line": "8", "column": name, "reason": reason, "row": row}
+    assert rejected == facts
+    left = [row["flight_id"] for row in read_csv(tmp_path / "out.csv")]
+    assert left == [each["flight_id"] for at, each in enumerate(read_csv(november)) if at != 6]
 
 
 def test_a_failed_run_leaves_the_old_output(
     predict: Predict, november: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "out.csv").write_text("yesterday's")
-    replace_cell(november, 7, "distance", "far")
-    with pytest.raises(TableError, match="far"):
+    for row in (7, 8):
+        replace_cell(november, row, "distance", "far")
+    with pytest.raises(
+        TooManyRejected, match=r"2 of 100 rows .*distance: not a whole number \(2\)"
+    ):
         predict(november, tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text() == "yesterday's"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["november.csv", "out.csv"]
+    assert len(read_csv(tmp_path / "out.csv.rejected.csv")) == 2
 
 
 @pytest.mark.parametrize(
@@ -171,11 +182,8 @@ def test_a_failed_run_leaves_the_old_output(
             "no column 'dep_delay'; did you mean",
         ),
         (lambda text: text.replace("time_hour", "prediction"), "'prediction' would appear twice"),
-        (
-            lambda text: text.replace("\n", ",1\n", 5).replace(",1\n", "\n", 1),
-            "can't be read as csv",
-        ),
-        (lambda text: "", "can't be read as csv"),
+        (lambda text: "", "is empty"),
+        (lambda text: text + '"', "a quote that is opened and never closed, in line 102 or after"),
     ],
 )
 def test_a_table_that_does_not_fit_is_named(
@@ -186,10 +194,14 @@ def test_a_table_that_does_not_fit_is_named(
         predict(november, tmp_path / "out.csv")
 
 
-def test_text_that_is_no_utf_8_is_named(predict: Predict, november: Path, tmp_path: Path) -> None:
-    november.write_bytes(november.read_bytes().replace(b"EWR", b"\xff\xfe\xff", 1))
-    with pytest.raises(TableError, match=r"november\.csv"):
-        predict(november, tmp_path / "out.csv")
+def test_text_that_is_no_utf_8_is_set_aside(
+    predict: Predict, november: Path, tmp_path: Path
+) -> None:
+    november.write_bytes(november.read_bytes().replace(b",EWR", b",\xff\xfe\xff", 1))
+    summary = predict(november, tmp_path / "out.csv")
+    assert summary.rejected_by_reason == {"origin: not UTF-8": 1}
+    bad = next(line for line in november.read_bytes().splitlines() if b"\xff" in line)
+    assert bad in (tmp_path / "out.csv.rejected.csv").read_bytes()
 
 
 def test_an_output_that_cannot_be_written_is_named(
@@ -223,11 +235,16 @@ def test_the_output_may_go_to_a_new_folder(
     predict: Predict, november: Path, tmp_path: Path
 ) -> None:
     predict(november, tmp_path / "new/folder/out.parquet")
-    assert [path.name for path in (tmp_path / "new/folder").iterdir()] == ["out.parquet"]
+    assert [path.name for path in (tmp_path / "new/folder").iterdir()] == [
+        "out.parquet",
+        "out.parquet.summary.json",
+    ]
 
 
 def test_a_version_can_be_chosen(flights_store: Path, november: Path, tmp_path: Path) -> None:
-    settings = BatchSettings(november, tmp_path / "o.csv", "flights", "nope", flights_store)
+    settings = BatchSettings(
+        str(november), str(tmp_path / "o.csv"), "flights", "nope", flights_store
+    )
     with pytest.raises(StoreError, match="no version 'nope'"):
         batch_predict(settings)
 

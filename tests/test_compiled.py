@@ -13,10 +13,10 @@ from fastapi.testclient import TestClient
 from tests.conftest import FLIGHTS, NOVEMBER, ready_client, write_csv
 from tests.test_online import FLIGHT
 from trivet.artifact import Artifact
-from trivet.batch.run import BatchSettings, batch_predict
+from trivet.batch.run import batch_predict
+from trivet.batch.settings import BatchSettings, MaxRejected
 from trivet.compiled import TOLERANCE, CompiledPipeline
 from trivet.encode import UNSEEN
-from trivet.errors import TableError
 from trivet.fitted import FittedPipeline
 from trivet.online.settings import ServeSettings
 from trivet.predictor import Predictor
@@ -112,9 +112,11 @@ def test_an_answer_that_is_not_finite_is_a_fault_of_its_row(tmp_path: Path) -> N
         assert [fault["row"] for fault in response.json()["errors"]] == [1]
         assert client.post("/predict", json=records[0]).status_code == 200
     source = write_csv(tmp_path / "far.csv", ["x"], [[1e-9], [1.7e308]])
-    batch = BatchSettings(source, tmp_path / "out.csv", "m", models_dir=tmp_path)
-    with pytest.raises(TableError, match=r"far\.csv: row 2: not values that the model"):
-        batch_predict(batch)
+    allowed = MaxRejected(1)
+    output = str(tmp_path / "out.csv")
+    batch = BatchSettings(str(source), output, "m", models_dir=tmp_path, max_rejected=allowed)
+    reasons = batch_predict(batch).rejected_by_reason
+    assert reasons == {"not values that the model has a finite answer to": 1}
 
 
 def test_other_answers_are_found_out(flights: Artifact) -> None:

@@ -17,6 +17,7 @@ PACKAGE = Path(trivet.__file__).parent
 #: From top to bottom; a module may import from lower floors, and from its own room.
 FLOORS = [
     {"cli"},
+    {"options"},
     {"train", "batch", "online", "config", "listing"},
     {"store", "predictor"},
     {"artifact", "compiled", "fitted", "tables", "pipeline"},

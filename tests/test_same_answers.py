@@ -10,7 +10,8 @@ from fastapi.testclient import TestClient
 
 from tests.conftest import NOVEMBER, read_csv
 from trivet.artifact import Artifact
-from trivet.batch.run import BatchSettings, batch_predict
+from trivet.batch.run import batch_predict
+from trivet.batch.settings import BatchSettings
 from trivet.contract import Column
 
 
@@ -26,7 +27,7 @@ def test_every_flight_of_november(
     client: TestClient, flights: Artifact, flights_store: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "out.csv"
-    batch_predict(BatchSettings(NOVEMBER, output, "flights", models_dir=flights_store))
+    batch_predict(BatchSettings(str(NOVEMBER), str(output), "flights", models_dir=flights_store))
     columns = flights.manifest.contract.columns
     flights_of_november = read_csv(NOVEMBER)
     records = [

@@ -7,58 +7,45 @@ and the file over the default.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 
 import trivet
-from trivet.config import DescribedByFlags, Workers, literal, load_defaults, pairs
+from trivet.config import DescribedByFlags, literal, load_defaults, pairs
 from trivet.contract import Kind
 from trivet.cpus import cpu_limit, limit_threads
 from trivet.errors import TrivetError
+from trivet.options import (
+    FILE,
+    MODEL,
+    MODEL_VERSION,
+    MODELS_DIR,
+    Character,
+    Names,
+    RejectedLimit,
+    Workers,
+    limit,
+    seconds,
+)
 
 #: What the packages of each extra are imported as.
 EXTRAS = {
-    "train,batch": {"pyarrow"},
-    "pipeline": {"joblib", "pandas", "scipy", "sklearn"},
+    "train,batch": {"joblib", "pyarrow"},
+    "batch": {"fsspec"},
+    "cluster": {"dask", "distributed"},
+    "pipeline": {"pandas", "scipy", "sklearn"},
     "online": {"fastapi", "fastapi_swagger", "prometheus_client", "starlette", "uvicorn"},
 }
-Command = Callable[..., Any]
-FILE = click.Path(path_type=Path, dir_okay=False)
-MODEL = click.option(
-    "--model", metavar="NAME", default="model", show_default=True, help="The model's name."
-)
-MODELS_DIR = click.option(
-    "--models-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("models"),
-    show_default=True,
-    help="Where models are stored.",
-)
-MODEL_VERSION = click.option(
-    "--model-version", metavar="VERSION", help="Use this version, not the current one."
-)
 
 
-def limit(name: str, unit: str, default: int, text: str) -> Callable[[Command], Command]:
-    """An option that bounds what a service takes on."""
-    return click.option(
-        name, metavar=unit, type=click.IntRange(1), default=default, show_default=True, help=text
-    )
+class Trouble(click.ClickException):
+    """Expected trouble as the command shows it: one line, and the exit code of its kind."""
 
-
-def seconds(name: str, default: float, text: str, least: float = 0) -> Callable[[Command], Command]:
-    """An option that is a time."""
-    return click.option(
-        name,
-        metavar="SECONDS",
-        type=click.FloatRange(least),
-        default=default,
-        show_default=True,
-        help=text,
-    )
+    def __init__(self, error: TrivetError) -> None:
+        super().__init__(str(error))
+        self.exit_code = error.exit_code  # type: ignore[misc] # of the instance, as click says
 
 
 class Trivet(click.Group):
@@ -69,7 +56,7 @@ class Trivet(click.Group):
         try:
             return super().invoke(ctx)
         except TrivetError as error:
-            raise click.ClickException(str(error)) from error
+            raise Trouble(error) from error
         except ModuleNotFoundError as error:
             if error.name is None or error.name.startswith("trivet"):
                 raise
@@ -169,22 +156,70 @@ def train(**options: Any) -> None:
 
 
 @main.command()
-@click.option("--input", type=FILE, required=True, help="The table to predict: .csv or .parquet.")
-@click.option("--output", type=FILE, required=True, help="The table to write: .csv or .parquet.")
+@click.option(
+    "--input",
+    metavar="PATH",
+    required=True,
+    help="A file, a directory, a glob, an address such as s3://..., or -: "
+    ".csv, .jsonl (also .gz, .zst), .parquet, .arrow.",
+)
+@click.option(
+    "--output",
+    metavar="PATH",
+    required=True,
+    help="What to write: .csv or .parquet, DIRECTORY/ for a directory of parts, or -.",
+)
+@click.option(
+    "--columns",
+    metavar="NAME,...",
+    type=Names(),
+    help="Carry these along; by default, all that are no features.",
+)
+@click.option(
+    "--delimiter",
+    type=Character(),
+    default=",",
+    show_default=True,
+    help="What separates the cells of a CSV, in and out.",
+)
+@click.option(
+    "--max-rejected",
+    metavar="ROWS|SHARE",
+    type=RejectedLimit(),
+    default="1%",
+    show_default=True,
+    help="End with 3 where more rows are rejected; 0: at the first.",
+)
+@click.option("--resume", is_flag=True, help="Go on with a run that was ended midway.")
+@click.option(
+    "--chunk-rows",
+    metavar="ROWS",
+    type=click.IntRange(1),
+    help="Predict at most so many at a time; by default, as wide as they are.",
+)
+@click.option(
+    "--workers",
+    metavar="NUMBER|auto",
+    type=Workers(1),
+    default="auto",
+    show_default=True,
+    help="Worker processes; auto: one a processor.",
+)
+@click.option("--cluster", metavar="ADDRESS", help="A Dask scheduler to hand the parts to.")
 @MODEL
 @MODEL_VERSION
 @MODELS_DIR
 def batch_predict(**options: Any) -> None:
-    """Predict every row of a table."""
+    """Predict every row of a table, or of many."""
     limit_threads(cpu_limit())
-    from trivet.batch.run import BatchSettings, batch_predict
+    from trivet.batch.progress import lines_of, shown
+    from trivet.batch.run import batch_predict
+    from trivet.batch.settings import BatchSettings
 
     settings = BatchSettings(**options)
-    result = batch_predict(settings)
-    model = f"{result.model} {result.model_version}"
-    for name in result.absent:
-        click.echo(f"no column {name}: missing in every row", err=True)
-    click.echo(f"{result.rows:,} rows predicted by {model}: {settings.output}")
+    summary = batch_predict(settings, shown)
+    for line in lines_of(summary, settings.output):
+        click.echo(line, err=settings.output == "-")
 
 
 @main.command()

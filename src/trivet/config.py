@@ -1,4 +1,4 @@
-"""Settings: what the texts of options mean, and trivet.toml, which holds defaults for them.
+"""Settings: trivet.toml, which holds defaults for options.
 
 models-dir = "models"       # at the top: for every command that has the option
 
@@ -20,7 +20,6 @@ from typing import Any
 
 import click
 
-from trivet.cpus import cpu_limit
 from trivet.errors import SettingsError, did_you_mean
 
 #: Tables of the file that stand for an option which takes NAME=VALUE, more than once.
@@ -66,14 +65,6 @@ class DescribedByFlags(click.Command):
             kept = {"models_dir": (ctx.default_map or {}).get("models_dir")}
             ctx.default_map = {name: value for name, value in kept.items() if value is not None}
         return super().parse_args(ctx, args)
-
-
-class Workers(click.IntRange):
-    """A number of processes, or ``auto``: as many as there are processors to use."""
-
-    def convert(self, value: Any, *context: Any) -> int:
-        """The number that the text stands for."""
-        return cpu_limit() if value == "auto" else super().convert(value, *context)
 
 
 def pairs(option: str, texts: tuple[str, ...]) -> list[tuple[str, str]]:

@@ -5,6 +5,8 @@ TrivetError                 expected trouble: one line, no traceback
 ├── TableError              a table can't be read or written, or a value breaks the contract
 ├── TrainingError           this table and these settings don't make a model
 ├── StoreError              a model or a version is not there, or can't be published
+├── BatchError              a batch run can't go on; what it has done stays for --resume
+│   └── TooManyRejected     more rows were rejected than --max-rejected allows
 ├── ArtifactError           an artifact is not what train wrote, or not for this environment
 └── RecordsRejected         records of a request break the contract; holds the faults
 """
@@ -18,6 +20,9 @@ from dataclasses import dataclass
 
 class TrivetError(Exception):
     """Expected trouble: its text is one line that names the cause and the fix."""
+
+    #: What the command ends with.
+    exit_code = 1
 
 
 class SettingsError(TrivetError):
@@ -38,6 +43,16 @@ class StoreError(TrivetError):
 
 class ArtifactError(TrivetError):
     """An artifact is not what train wrote, or was made for another environment."""
+
+
+class BatchError(TrivetError):
+    """A batch run can't go on; what it has done stays for one with --resume."""
+
+
+class TooManyRejected(BatchError):
+    """More rows were rejected than --max-rejected allows."""
+
+    exit_code = 3
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +23,7 @@ import pyarrow.parquet
 from numpy.typing import NDArray
 
 from trivet.contract import Column, Contract, Kind
-from trivet.encode import EXPECTED, MISSING_WORDS, Unfit, column_encoder, parse_cell
+from trivet.encode import EXPECTED, MISSING_WORDS, cell_encoder, parse_cell
 from trivet.errors import TableError, did_you_mean, nearest
 
 Rows = NDArray[np.float64]
@@ -65,12 +67,18 @@ def check_ending(path: Path) -> str:
     return _by_ending(path, {".csv": ".csv", ".parquet": ".parquet"})
 
 
-def require_columns(table: pa.Table, names: tuple[str, ...], source: Path) -> None:
-    """Raise `TableError` for the first name that is no column of the table."""
+def plain_schema(schema: pa.Schema) -> pa.Schema:
+    """A file's columns and their types, as its tables are read: without pandas' row labels."""
+    fields = [field for field in schema if not PANDAS_INDEX.fullmatch(field.name)]
+    return pa.schema([pa.field(field.name, _plain(field.type)) for field in fields])
+
+
+def require_columns(columns: Sequence[str], names: Iterable[str], source: Path | str) -> None:
+    """Raise `TableError` for the first name that is none of a table's columns."""
     for name in names:
-        if name not in table.column_names:
-            header = f"; its header is {', '.join(table.column_names)}"
-            hint = did_you_mean(name, table.column_names) or header
+        if name not in columns:
+            header = f"; its header is {', '.join(columns)}"
+            hint = did_you_mean(name, columns) or header
             raise TableError(f"{source}: no column {name!r}{hint}")
 
 
@@ -80,7 +88,7 @@ def encode_table(table: pa.Table, contract: Contract, source: Path) -> Rows:
     Raises `TableError`, which names row (the first is 1), column and value, for a value that breaks
     the contract.
     """
-    absent = absent_columns(table, contract, source)
+    absent = absent_columns(table.column_names, contract, source)
     rows = np.full((table.num_rows, len(contract.columns)), np.nan)
     for position, column in enumerate(contract.columns):
         if column.name not in absent:
@@ -88,23 +96,43 @@ def encode_table(table: pa.Table, contract: Contract, source: Path) -> Rows:
     return rows
 
 
-def absent_columns(table: pa.Table, contract: Contract, source: Path) -> list[str]:
-    """Features that the table has no column for: missing in every row.
+def absent_columns(columns: Sequence[str], contract: Contract, source: Path | str) -> list[str]:
+    """Features that a table has no column for: missing in every row.
 
     Raises `TableError` where one may not be missing, or looks like a column that is misspelt.
     """
-    absent = [column for column in contract.columns if column.name not in table.column_names]
-    unknown = set(table.column_names) - {*contract.feature_names, *contract.ignored_names}
+    absent = [column for column in contract.columns if column.name not in columns]
+    unknown = set(columns) - {*contract.feature_names, *contract.ignored_names}
     for column in absent:
         if not column.nullable or nearest(column.name, unknown):
-            require_columns(table, (column.name,), source)
+            require_columns(columns, (column.name,), source)
     return [column.name for column in absent]
 
 
 def encode_column(values: pa.ChunkedArray, column: Column, source: Path) -> Rows:
     """One column as floats, (table rows,); raises `TableError` as `encode_table` does."""
+    numbers = encode_cells(values, column)
+    unfit = unfit_cells(numbers, column)
+    if unfit.any():
+        row = int(unfit.argmax())
+        shown = "an empty cell" if np.isnan(numbers[row]) else repr(values[row].as_py())
+        raise TableError(
+            f"{source}: row {row + 1}, column {column.name!r}: {shown} is not "
+            f"{EXPECTED[column.kind]}; correct the cell or leave the row out"
+        )
+    return numbers
+
+
+def encode_cells(values: pa.ChunkedArray, column: Column) -> Rows:
+    """One column as floats, (table rows,): NaN where missing, infinite where a cell is unfit."""
     numbers = _cast(values, column)
-    return _encode_distinct(values, column, source) if numbers is None else numbers
+    return _encode_distinct(values, column) if numbers is None else numbers
+
+
+def unfit_cells(numbers: Rows, column: Column) -> NDArray[np.bool_]:
+    """Which of a column's encoded cells break its contract, (table rows,)."""
+    unfit = np.isinf(numbers)
+    return unfit if column.nullable else unfit | np.isnan(numbers)
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -121,6 +149,12 @@ def as_json_value(value: Any, kind: Kind) -> object:
     if kind == "timestamp" and isinstance(value, date):  # a datetime is one, too
         return value.isoformat()
     return value
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(kind):  # a pandas categorical: its values are what it says
+        kind = kind.value_type
+    return pa.string() if pa.types.is_string_view(kind) else kind
 
 
 def _by_ending(path: Path, choices: dict[str, T]) -> T:
@@ -144,20 +178,12 @@ def _read_csv(path: Path) -> pa.Table:
 
 def _read_parquet(path: Path) -> pa.Table:
     table = pa.parquet.read_table(path)
-    for position, field in enumerate(table.schema):
-        plain = field.type
-        if pa.types.is_dictionary(plain):  # a pandas categorical: its values are what it says
-            plain = plain.value_type
-        if pa.types.is_string_view(plain):
-            plain = pa.string()
-        if plain != field.type:
-            table = table.set_column(position, field.name, table.column(position).cast(plain))
-    labels = [name for name in table.column_names if PANDAS_INDEX.fullmatch(name)]
-    return table.drop_columns(labels)
+    schema = plain_schema(table.schema)
+    return table.select(schema.names).cast(schema)
 
 
 def _cast(values: pa.ChunkedArray, column: Column) -> Rows | None:
-    """A column of numbers, cast whole at once; None where that can't be, or a value is unfit."""
+    """A column of numbers, cast whole at once; None where that can't be."""
     if column.kind not in ("number", "integer"):
         return None
     if is_text(values.type):
@@ -168,11 +194,11 @@ def _cast(values: pa.ChunkedArray, column: Column) -> Rows | None:
         numbers: Rows = values.cast(pa.float64(), safe=False).to_numpy()
     except pa.ArrowException:
         return None
-    missing = np.isnan(numbers)
-    unfit = np.isinf(numbers) | (missing & (not column.nullable))
     if column.kind == "integer":
-        unfit |= (numbers != np.floor(numbers)) & ~missing
-    return None if unfit.any() else numbers
+        fractions = (numbers != np.floor(numbers)) & ~np.isnan(numbers)
+        if fractions.any():
+            numbers = np.where(fractions, np.inf, numbers)
+    return numbers
 
 
 def _without_missing_words(words: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -181,24 +207,13 @@ def _without_missing_words(words: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(missing, None, trimmed)
 
 
-def _encode_distinct(values: pa.ChunkedArray, column: Column, source: Path) -> Rows:
+def _encode_distinct(values: pa.ChunkedArray, column: Column) -> Rows:
     """Each different value encoded once, by the encoder that records go through."""
-    encode = column_encoder(column)
-    coded = pc.dictionary_encode(values.combine_chunks(), null_encoding="encode")
-    different = coded.dictionary.to_pylist()
-    numbers = np.empty(len(different))
-    unfit: dict[int, str] = {}
-    for position, value in enumerate(different):
-        try:
-            numbers[position] = encode(as_json_value(value, column.kind))
-        except Unfit as error:
-            unfit[position] = "an empty cell" if error.code == "missing" else repr(value)
-    positions: NDArray[np.intp] = coded.indices.to_numpy()
-    if unfit:
-        row = int(np.isin(positions, list(unfit)).argmax())
-        shown = unfit[int(positions[row])]
-        raise TableError(
-            f"{source}: row {row + 1}, column {column.name!r}: {shown} is not "
-            f"{EXPECTED[column.kind]}; correct the cell or leave the row out"
-        )
+    coded = values.combine_chunks()
+    if not pa.types.is_dictionary(coded.type):
+        coded = pc.dictionary_encode(coded)
+    encode = cell_encoder(column, partial(as_json_value, kind=column.kind))
+    different = [*coded.dictionary.to_pylist(), None]  # the last one is for a cell without a value
+    numbers = np.array([encode(value) for value in different])
+    positions: NDArray[np.intp] = coded.indices.fill_null(len(different) - 1).to_numpy()
     return numbers[positions]

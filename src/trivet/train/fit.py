@@ -87,7 +87,7 @@ def _moments(table: pa.Table, settings: TrainSettings) -> Rows | None:
     name = settings.time_column
     if name is None:
         return None
-    require_columns(table, (name,), settings.data)
+    require_columns(table.column_names, (name,), settings.data)
     values = table.column(name)
     kind = settings.kinds.get(name) or infer_kind(name, values, settings)
     if kind not in ("timestamp", "integer", "number"):

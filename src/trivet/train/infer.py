@@ -40,7 +40,7 @@ def infer_target(table: pa.Table, settings: TrainSettings) -> tuple[Target, Rows
     NaN where the target is missing. Raises `TrainingError` where the column can't be a target.
     """
     name = settings.target
-    require_columns(table, (name,), settings.data)
+    require_columns(table.column_names, (name,), settings.data)
     values = table.column(name)
     kind = settings.kinds.get(name) or infer_kind(name, values, settings)
     if kind is None or kind == "timestamp":
@@ -81,7 +81,7 @@ def infer_contract(
     training rows alone, so a held-out row can hold a category that is unseen.
     """
     named = (*settings.identifiers, *settings.exclude, *settings.kinds, *settings.nullable)
-    require_columns(table, named, settings.data)
+    require_columns(table.column_names, named, settings.data)
     columns: list[Column] = []
     left_out: list[LeftOut] = []
     for name in table.column_names:

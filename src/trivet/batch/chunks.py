@@ -1,0 +1,208 @@
+"""A part read chunk by chunk: rows of floats, the columns to carry beside them, and what is unfit.
+
+Types come from the contract, never from a guess.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
+from trivet.batch.csv_blocks import CsvParser, Place
+from trivet.batch.parts import Part, open_arrow
+from trivet.batch.text import Reject, blocks
+from trivet.contract import Contract
+from trivet.encode import cell_encoder
+from trivet.errors import TableError
+from trivet.tables import Rows, encode_cells
+
+#: So many bytes of text are parsed at once.
+BLOCK_BYTES = 8 * 2**20
+#: Of columns that have types, so many cells are read at once.
+CHUNK_CELLS = 2**20
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Rows of a part: encoded, (rows x features), and infinite where a cell is unfit.
+
+    ``carried`` has the columns to carry of the same rows; ``place`` tells where they stood.
+    ``rejects`` are records that could not become rows at all.
+    """
+
+    rows: Rows
+    carried: pa.Table
+    place: Place
+    rejects: Sequence[Reject] = ()
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads the features of a contract, and the columns to carry, from parts of inputs.
+
+    ``schema`` is that of the columns to carry. ``chunk_rows`` bounds the rows of a chunk; without
+    it, its bytes or cells are bounded.
+    """
+
+    contract: Contract
+    schema: pa.Schema
+    chunk_rows: int | None = None
+
+    def chunks(self, part: Part) -> Iterator[Chunk]:
+        """The rows of a part, in order; raises `TableError` where it can't be read."""
+        read = {"csv": self._csv, "jsonl": self._jsonl}.get(part.file.source.format, self._typed)
+        try:
+            yield from read(part)
+        except pa.ArrowException as error:
+            reason = " ".join(str(error).split())
+            raise TableError(
+                f"{part.file.source.name}: can't be read from row {part.line:,} on: {reason}"
+            ) from error
+
+    def _csv(self, part: Part) -> Iterator[Chunk]:
+        names, features = part.file.schema.names, self.contract.columns
+        parser = CsvParser(names, part.file.layout, features, self.schema.names)
+        for block, line in _text_blocks(part):
+            table, place, rejects = parser.parse(block, line)
+            yield from self._table_chunks(table, place, rejects)
+
+    def _jsonl(self, part: Part) -> Iterator[Chunk]:
+        known = {*part.file.schema.names, *self.contract.known_names}
+        encoders = [
+            (column.name, cell_encoder(column, lambda value: value))
+            for column in self.contract.columns
+        ]
+        for block, first in _text_blocks(part):
+            taken: list[tuple[int, bytes]] = []
+            rejects: list[Reject] = []
+            rows: list[list[float]] = []
+            texts: list[list[str | None]] = []
+            for line, raw in enumerate(block.split(b"\n"), first):
+                if not raw.strip():
+                    continue
+                record, unfit = _json_record(raw, known)
+                if unfit:
+                    rejects.append(Reject(line, *unfit, raw))
+                    continue
+                taken.append((line, raw))
+                rows.append([encode(record.get(name)) for name, encode in encoders])
+                texts.append([_json_text(record.get(name)) for name in self.schema.names])
+            for start in range(0, max(len(rows), 1), self.chunk_rows or BLOCK_BYTES):
+                some = slice(start, start + (self.chunk_rows or BLOCK_BYTES))
+                yield Chunk(
+                    np.array(rows[some], dtype=np.float64).reshape(-1, len(encoders)),
+                    _text_table(self.schema.names, texts[some]),
+                    taken[some].__getitem__,
+                    () if start else rejects,
+                )
+
+    def _typed(self, part: Part) -> Iterator[Chunk]:
+        """The rows of a Parquet or Arrow file, whose columns have types of their own."""
+        line = part.line
+        names = [
+            name
+            for name in part.file.schema.names
+            if name in self.schema.names or name in self.contract.feature_names
+        ]
+        schema = pa.schema([part.file.schema.field(name) for name in names])
+        most = self.chunk_rows or max(CHUNK_CELLS // max(len(names), 1), 1)
+        with part.file.source.open() as stream:
+            for batch in _batches(part, stream, names, most):
+                table = pa.Table.from_batches([batch]).select(names).cast(schema)
+                yield from self._table_chunks(table, partial(_typed_row, table, line), (), most)
+                line += table.num_rows
+
+    def _table_chunks(
+        self, table: pa.Table, place: Place, rejects: Sequence[Reject], most: int | None = None
+    ) -> Iterator[Chunk]:
+        size = most or self.chunk_rows or max(table.num_rows, 1)
+        for start in range(0, max(table.num_rows, 1), size):
+            some = table.slice(start, size)
+            yield Chunk(
+                self._encode(some),
+                some.select(self.schema.names),
+                partial(_later, place, start),
+                () if start else rejects,
+            )
+
+    def _encode(self, table: pa.Table) -> Rows:
+        rows = np.full((table.num_rows, len(self.contract.columns)), np.nan)
+        for position, column in enumerate(self.contract.columns):
+            if column.name in table.column_names:
+                rows[:, position] = encode_cells(table.column(column.name), column)
+        return rows
+
+
+def _later(place: Place, start: int, row: int) -> tuple[int, bytes]:
+    return place(start + row)
+
+
+def _text_blocks(part: Part) -> Iterator[tuple[bytes, int]]:
+    """Blocks of a part's text, with the number of the line that each starts in."""
+    line, layout = part.line, part.file.layout
+    with _text(part) as stream:
+        for block in blocks(stream, part.length, BLOCK_BYTES, layout):
+            yield block, line
+            line += layout.lines(block)
+
+
+@contextmanager
+def _text(part: Part) -> Iterator[Any]:
+    if part.content is not None:
+        yield io.BytesIO(part.content)
+        return
+    with part.file.source.open() as stream:
+        stream.seek(part.start)
+        yield stream
+
+
+def _batches(part: Part, stream: Any, names: list[str], most: int) -> Iterator[pa.RecordBatch]:
+    groups = range(part.start, part.start + part.length)
+    if part.file.source.format == "parquet":
+        file = pa.parquet.ParquetFile(stream)
+        yield from file.iter_batches(most, list(groups), names, use_threads=False)
+        return
+    reader = open_arrow(stream)
+    is_stream = isinstance(reader, pa.ipc.RecordBatchStreamReader)
+    yield from reader if is_stream else map(reader.get_batch, groups)
+
+
+def _typed_row(table: pa.Table, line: int, row: int) -> tuple[int, bytes]:
+    [record] = table.slice(row, 1).to_pylist()
+    return line + row, json.dumps(record, default=str, ensure_ascii=False).encode()
+
+
+def _json_record(raw: bytes, known: set[str]) -> tuple[dict[str, Any], tuple[str, str] | None]:
+    """A line's object; or, where it is none that can be a row, the field and the reason."""
+    try:
+        record = json.loads(raw.decode())
+    except UnicodeDecodeError:
+        return {}, ("", "not UTF-8")
+    except (ValueError, RecursionError):
+        return {}, ("", "not JSON")
+    if not isinstance(record, dict):
+        return {}, ("", "not a JSON object")
+    if unknown := record.keys() - known:
+        return {}, (min(unknown), "unknown field")
+    return record, None
+
+
+def _json_text(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _text_table(names: Sequence[str], rows: Sequence[Sequence[str | None]]) -> pa.Table:
+    columns = zip(*rows, strict=True) if rows else [()] * len(names)
+    arrays = [pa.array(values, pa.string()) for values in columns]
+    return pa.table(arrays, pa.schema([(name, pa.string()) for name in names]))

@@ -1,0 +1,60 @@
+"""Parts spread over processes of this machine, or over a Dask cluster: one call for both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+
+from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from trivet.batch.parts import Part
+from trivet.batch.tally import PartReport
+from trivet.batch.work import Job, predict_part
+from trivet.errors import BatchError, SettingsError
+
+#: So often in a row a worker may be lost before any part is done.
+MOST_LOSSES = 3
+
+
+def fan_out(
+    job: Job, parts: Callable[[], Iterable[Part]], workers: int, cluster: str | None
+) -> Iterator[PartReport]:
+    """Reports of all parts, in order; ``parts`` gives them anew where a worker was lost."""
+    done = losses = 0
+    while True:
+        try:
+            with _backend(job, workers, cluster):
+                tasks = (delayed(predict_part)(job, part) for part in islice(parts(), done, None))
+                parallel = Parallel(return_as="generator", batch_size=1)
+                for report in parallel(tasks):
+                    yield report
+                    done, losses = done + 1, 0
+            return
+        except TerminatedWorkerError as error:  # killed, perhaps for want of memory
+            losses += 1
+            if losses == MOST_LOSSES:
+                raise BatchError(
+                    f"a worker process was ended from outside {MOST_LOSSES} times at part {done}, "
+                    "as it is when memory runs out; give it more, fewer --workers or fewer "
+                    "--chunk-rows, and go on with --resume"
+                ) from error
+
+
+@contextmanager
+def _backend(job: Job, workers: int, cluster: str | None) -> Iterator[None]:
+    if cluster is None:
+        # Each process has one thread, so that they don't fight for cores; one alone has them all.
+        threads = 1 if workers > 1 else None
+        with parallel_config("loky", n_jobs=workers, inner_max_num_threads=threads):
+            yield
+        return
+    from distributed import Client
+
+    try:
+        client = Client(cluster, timeout=10)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"--cluster {cluster}: no scheduler answers there ({error})") from error
+    with client, parallel_config("dask", client=client, scatter=[job], wait_for_workers_timeout=60):
+        yield

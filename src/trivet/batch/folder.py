@@ -1,0 +1,118 @@
+"""A folder of files that appear whole or not at all, on this machine or wherever fsspec reaches."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import fsspec
+import pyarrow as pa
+
+from trivet.errors import TableError
+from trivet.store import sync
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder by its address. It can be sent to another process."""
+
+    address: str
+
+    @cached_property
+    def _reached(self) -> tuple[Any, str]:
+        system, path = fsspec.url_to_fs(self.address)
+        return system, path
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the folder is one of this machine's, with renames and locks."""
+        return "file" in self._reached[0].protocol
+
+    def path(self, name: str = "") -> str:
+        """Where a file is, for the file system."""
+        return f"{self._reached[1].rstrip('/')}/{name}".rstrip("/")
+
+    def create(self) -> None:
+        """Make the folder, and those above it."""
+        self._reached[0].makedirs(self.path(), exist_ok=True)
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[BinaryIO]:
+        """A stream to a file, which appears once all is written and on the disk."""
+        system, path = self._reached[0], self.path(name)
+        if not self.is_local:  # where a file appears when it is closed
+            with system.open(path, "wb") as stream:
+                yield stream
+            return
+        aside = Path(self.path(f".{name}.{os.getpid()}"))
+        try:
+            with aside.open("wb") as stream:
+                yield stream
+            sync(aside)
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
+
+    @contextmanager
+    def reading(self, name: str) -> Iterator[BinaryIO]:
+        """A stream of a file's bytes."""
+        with self._reached[0].open(self.path(name), "rb") as stream:
+            yield stream
+
+    def read(self, name: str) -> bytes | None:
+        """A file's content, or None where there is no such file."""
+        try:
+            with self.reading(name) as stream:
+                return stream.read()
+        except FileNotFoundError:
+            return None
+
+    def size(self, name: str) -> int:
+        """A file's size in bytes, or -1 where there is no such file."""
+        try:
+            return int(self._reached[0].info(self.path(name))["size"])
+        except FileNotFoundError:
+            return -1
+
+    def names(self) -> list[str]:
+        """Names of the files and folders in it, sorted; none where it isn't there."""
+        system = self._reached[0]
+        system.invalidate_cache()
+        with suppress(FileNotFoundError):
+            return sorted(path.rsplit("/", 1)[-1] for path in system.ls(self.path(), detail=False))
+        return []
+
+    def move(self, name: str, target: Folder, as_name: str) -> None:
+        """Move a file, or a folder, to another folder of the same file system, by one rename."""
+        system, path = self._reached[0], target.path(as_name)
+        if self.is_local:
+            Path(self.path(name)).replace(path)
+        else:
+            system.mv(self.path(name), path, recursive=True)
+
+    def remove(self, name: str = "") -> None:
+        """Remove a file, or a folder with all that is in it; nothing where there is none."""
+        system = self._reached[0]
+        with suppress(FileNotFoundError):
+            system.rm(self.path(name), recursive=True)
+
+
+@contextmanager
+def writing_to(name: str) -> Iterator[None]:
+    """Turn what goes wrong in here into a `TableError` that names what is written."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        room = "; make room, and go on with --resume" if _is_full(error) else ""
+        raise TableError(f"{name}: can't be written ({reason}){room}") from error
+
+
+def _is_full(error: BaseException) -> bool:
+    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)

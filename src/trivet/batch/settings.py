@@ -1,0 +1,49 @@
+"""What a batch run is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class MaxRejected:
+    """How many rows may be rejected: a number, or a share of all rows, from 0 to 1."""
+
+    number: float
+    is_share: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> MaxRejected:
+        """The limit that a text stands for: ``100``, or ``1%``; raises `ValueError`."""
+        if not text.endswith("%"):
+            return cls(int(text))
+        share = float(text[:-1]) / 100
+        if not 0 <= share <= 1:
+            raise ValueError(text)
+        return cls(share, is_share=True)
+
+    def allows(self, rejected: int, rows: int) -> bool:
+        """Whether so many of the rows may be rejected."""
+        return rejected <= (self.number * rows if self.is_share else self.number)
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """What a batch run is told. ``input`` and ``output`` are paths or addresses, ``-`` for stdio.
+
+    ``columns`` are carried along, by default all that are no features.
+    """
+
+    input: str
+    output: str
+    model: str = "model"
+    model_version: str | None = None
+    models_dir: Path = Path("models")
+    delimiter: str = ","
+    columns: tuple[str, ...] | None = None
+    max_rejected: MaxRejected = MaxRejected(0.01, is_share=True)
+    resume: bool = False
+    chunk_rows: int | None = None
+    workers: int = 1
+    cluster: str | None = None

@@ -1,0 +1,157 @@
+"""One part predicted: its shard of the output, its rejected rows, and a report that seals both."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from trivet.artifact import Artifact
+from trivet.batch.chunks import Chunk, Reader
+from trivet.batch.folder import Folder, writing_to
+from trivet.batch.outputs import ShardFormat, prediction_columns, rejected_csv, shard_writer
+from trivet.batch.parts import Part
+from trivet.batch.tally import PartReport, Tally
+from trivet.batch.text import Reject
+from trivet.contract import Contract
+from trivet.encode import EXPECTED
+from trivet.errors import RecordsRejected, TableError
+from trivet.predictor import Predictions, Predictor
+from trivet.tables import unfit_cells
+
+
+@dataclass(frozen=True)
+class SealedModel:
+    """A model for workers: where it is, or its files by name for workers that can't see that."""
+
+    path: Path
+    version: str
+    contents: Mapping[str, bytes] | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is done to each part; ``shards`` is where its predictions go, ``reports`` the rest."""
+
+    model: SealedModel
+    reader: Reader
+    schema: pa.Schema
+    shard: ShardFormat
+    delimiter: str
+    shards: Folder
+    reports: Folder
+    output_name: str
+
+
+def predict_part(job: Job, part: Part) -> PartReport:
+    """Predict a part, unless it is done already; raises `TrivetError`."""
+    if report := finished(job, part.number):
+        return report
+    if not job.reports.names():
+        raise TableError(
+            f"{job.reports.address}: can't be seen by a worker; give all of them the same folders "
+            "at the same paths, or use addresses such as s3://"
+        )
+    predictor = load(job.model)
+    tally, rejects = Tally(predictor.contract), list[Reject]()
+    shard, rejected = shard_name(job, part.number), rejected_name(part.number)
+    with writing_to(job.output_name):
+        with (
+            job.shards.writing(shard) as stream,
+            shard_writer(stream, job.shard, job.schema, job.delimiter) as writer,
+        ):
+            for chunk in job.reader.chunks(part):
+                good, predictions, unfit = _predict_chunk(predictor, chunk)
+                rejects += [*chunk.rejects, *unfit]
+                tally.add(chunk.rows[good], predictions)
+                added = prediction_columns(predictions, job.model.version, job.schema)
+                carried = chunk.carried.filter(pa.array(good)).columns
+                writer.write(pa.table([*carried, *added], schema=job.schema))
+        if rejects:
+            with job.reports.writing(rejected) as stream:
+                stream.write(rejected_csv(part, sorted(rejects, key=lambda each: each.line)))
+        report = tally.report(
+            part, rejects, job.shards.size(shard), max(job.reports.size(rejected), 0)
+        )
+        with job.reports.writing(report_name(part.number)) as stream:
+            stream.write(report.model_dump_json().encode())
+    return report
+
+
+def finished(job: Job, number: int) -> PartReport | None:
+    """The report of a part that is done, with its files as large as they were; else None."""
+    try:
+        report = PartReport.model_validate_json(job.reports.read(report_name(number)) or b"")
+    except ValidationError:
+        return None
+    whole = job.shards.size(shard_name(job, number)) == report.shard_bytes and (
+        not report.rejected_bytes
+        or job.reports.size(rejected_name(number)) == report.rejected_bytes
+    )
+    return report if whole else None
+
+
+def shard_name(job: Job, number: int) -> str:
+    """The file of a part's predictions."""
+    return f"part-{number:05}.{job.shard.split()[0]}"
+
+
+def rejected_name(number: int) -> str:
+    """The file of a part's rejected rows."""
+    return f"part-{number:05}.rejected"
+
+
+def report_name(number: int) -> str:
+    """The file of a part's report."""
+    return f"part-{number:05}.json"
+
+
+@lru_cache(1)
+def load(model: SealedModel) -> Predictor:
+    """The model, verified, once a process."""
+    if model.contents is None:
+        return Predictor.load(Artifact.open(model.path))
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in model.contents.items():
+            Path(folder, name).write_bytes(content)
+        return Predictor.load(Artifact.open(Path(folder)))
+
+
+def _predict_chunk(
+    predictor: Predictor, chunk: Chunk
+) -> tuple[NDArray[np.bool_], Predictions, list[Reject]]:
+    """Which rows of a chunk are good, the predictions of these, and the others as rejects."""
+    good, rejects = _sort_out(chunk, predictor.contract)
+    try:
+        return good, predictor.predict(chunk.rows[good]), rejects
+    except RecordsRejected as error:  # values so far out that there is no finite answer
+        positions = np.flatnonzero(good)
+        for fault in error.faults:
+            row = int(positions[fault.row or 0])
+            good[row] = False
+            rejects.append(_reject(chunk, row, "", f"not {fault.expected}"))
+    return good, predictor.predict(chunk.rows[good]), rejects
+
+
+def _sort_out(chunk: Chunk, contract: Contract) -> tuple[NDArray[np.bool_], list[Reject]]:
+    """Which rows keep the contract, and the others with the first column that breaks it."""
+    good = np.ones(len(chunk.rows), dtype=np.bool_)
+    rejects = []
+    for numbers, column in zip(chunk.rows.T, contract.columns, strict=True):
+        for row in np.flatnonzero(unfit_cells(numbers, column) & good).tolist():
+            reason = "missing" if np.isnan(numbers[row]) else f"not {EXPECTED[column.kind]}"
+            rejects.append(_reject(chunk, row, column.name, reason))
+            good[row] = False
+    return good, rejects
+
+
+def _reject(chunk: Chunk, row: int, column: str, reason: str) -> Reject:
+    line, raw = chunk.place(row)
+    return Reject(line, column, reason, raw)

@@ -1,0 +1,96 @@
+"""Options that several commands share, and what the texts of options stand for."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from trivet.batch.settings import MaxRejected
+from trivet.cpus import cpu_limit
+
+Command = Callable[..., Any]
+FILE = click.Path(path_type=Path, dir_okay=False)
+MODEL = click.option(
+    "--model", metavar="NAME", default="model", show_default=True, help="The model's name."
+)
+MODELS_DIR = click.option(
+    "--models-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("models"),
+    show_default=True,
+    help="Where models are stored.",
+)
+MODEL_VERSION = click.option(
+    "--model-version", metavar="VERSION", help="Use this version, not the current one."
+)
+
+
+def limit(name: str, unit: str, default: int, text: str) -> Callable[[Command], Command]:
+    """An option that bounds what a service takes on."""
+    return click.option(
+        name, metavar=unit, type=click.IntRange(1), default=default, show_default=True, help=text
+    )
+
+
+def seconds(name: str, default: float, text: str, least: float = 0) -> Callable[[Command], Command]:
+    """An option that is a time."""
+    return click.option(
+        name,
+        metavar="SECONDS",
+        type=click.FloatRange(least),
+        default=default,
+        show_default=True,
+        help=text,
+    )
+
+
+class Workers(click.IntRange):
+    """A number of processes, or ``auto``: as many as there are processors to use."""
+
+    def convert(self, value: Any, *context: Any) -> int:
+        """The number that the text stands for."""
+        return cpu_limit() if value == "auto" else super().convert(value, *context)
+
+
+class RejectedLimit(click.ParamType[Any]):
+    """How many rows may be rejected: a number, or a share written with %."""
+
+    name = "limit"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The limit that the text stands for."""
+        try:
+            return MaxRejected.parse(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is neither a number of rows nor a share from 0% to 100%")
+
+
+class Names(click.ParamType[Any]):
+    """Names separated by commas, quoted as in a CSV where they hold one; a list in the file."""
+
+    name = "names"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """The names, in order."""
+        if isinstance(value, str):
+            return tuple(next(csv.reader([value]), ()))
+        return tuple(value)
+
+
+class Character(click.ParamType[Any]):
+    r"""One ASCII character; ``\t`` is a tab."""
+
+    name = "character"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The character."""
+        text = "\t" if value == "\\t" else str(value)
+        if len(text) != 1 or not text.isascii() or text in '"\r\n':
+            self.fail(f"{value!r} can't separate cells; use one character, such as ; or \\t")
+        return text
