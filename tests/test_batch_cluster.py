@@ -1,0 +1,117 @@
+"""Batches handed to a Dask cluster of real processes."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import NOVEMBER, free_port, run_trivet, wait_until
+from trivet.batch.run import batch_predict
+from trivet.batch.settings import BatchSettings
+from trivet.batch.tally import PartReport
+
+pytestmark = pytest.mark.cluster
+DASK = Path(sys.executable).with_name("dask")
+
+
+@dataclass
+class Cluster:
+    """A scheduler and two workers of one thread each."""
+
+    address: str
+    workers: list[subprocess.Popen[bytes]]
+    log: Path
+
+
+@contextmanager
+def running(log: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [DASK, *arguments, "--no-dashboard"], stdout=output, stderr=output
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    port, log = free_port(), tmp_path / "dask.log"
+    address = f"tcp://127.0.0.1:{port}"
+    with ExitStack() as stack:
+        scheduler = ("scheduler", "--host", "127.0.0.1", "--port", str(port))
+        stack.enter_context(running(log, *scheduler))
+        worker = ("worker", address, "--nthreads", "1", "--no-nanny")
+        workers = [
+            stack.enter_context(running(log, *worker, "--local-directory", str(tmp_path / name)))
+            for name in ("one", "two")
+        ]
+        wait_until(lambda: len(re.findall("Register worker", log.read_text())) == 2)
+        yield Cluster(address, workers, log)
+
+
+@pytest.fixture
+def settings(flights_store: Path, tmp_path: Path) -> BatchSettings:
+    """Predicts a table of several parts."""
+    header, *rows = NOVEMBER.read_text().splitlines(keepends=True)
+    (tmp_path / "table.csv").write_text(header + "".join(rows) * 4)
+    output = str(tmp_path / "out.csv")
+    return BatchSettings(str(tmp_path / "table.csv"), output, "flights", models_dir=flights_store)
+
+
+def alone(settings: BatchSettings) -> bytes:
+    """What the same run gives on one machine."""
+    output = f"{settings.output}.alone.csv"
+    batch_predict(replace(settings, output=output))
+    return Path(output).read_bytes()
+
+
+def test_a_cluster_gives_the_same_bytes(
+    cluster: Cluster, settings: BatchSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trivet.batch.parts.PART_BYTES", 100_000)
+    summary = batch_predict(replace(settings, cluster=cluster.address))
+    assert (summary.rows, summary.predicted) == (20_000, 20_000)
+    assert Path(settings.output).read_bytes() == alone(settings)
+
+
+def test_a_worker_that_is_killed_costs_its_part_alone(
+    cluster: Cluster, settings: BatchSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trivet.batch.parts.PART_BYTES", 20_000)
+    numbers: list[int] = []
+
+    def kill_midway(reports: Iterable[PartReport], _: int) -> Iterator[PartReport]:
+        for report in reports:
+            numbers.append(report.number)
+            if len(numbers) == 5:
+                cluster.workers[0].kill()
+            yield report
+
+    summary = batch_predict(replace(settings, cluster=cluster.address), kill_midway)
+    assert len(numbers) > 50
+    assert numbers == sorted(set(numbers))
+    assert cluster.workers[0].wait(10)
+    assert summary.predicted == 20_000
+    assert Path(settings.output).read_bytes() == alone(settings)
+
+
+def test_no_scheduler_is_one_line(settings: BatchSettings, tmp_path: Path) -> None:
+    result = run_trivet(
+        *("batch-predict", "--input", settings.input, "--output", settings.output),
+        *("--model", "flights", "--models-dir", settings.models_dir),
+        *("--cluster", f"tcp://127.0.0.1:{free_port()}"),
+        cwd=tmp_path,
+    )
+    assert result.returncode == 1
+    assert "no scheduler answers there" in result.stderr
+    assert "Traceback" not in result.stderr
