@@ -26,9 +26,9 @@ from trivet.errors import TableError
 from trivet.tables import Rows, encode_cells
 
 #: So many bytes of text are parsed at once.
-BLOCK_BYTES = 8 * 2**20
+BLOCK_BYTES = 4 * 2**20
 #: Of columns that have types, so many cells are read at once.
-CHUNK_CELLS = 2**20
+CHUNK_CELLS = 2**19
 
 
 @dataclass(frozen=True)

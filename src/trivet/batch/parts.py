@@ -25,6 +25,8 @@ from trivet.tables import plain_schema
 
 #: So many bytes of text, of the columns of row groups, or of batches, make a part.
 PART_BYTES = 32 * 2**20
+#: Text is looked at in blocks of so many bytes; of compressed text, each is a part.
+SCANNED_BYTES = 4 * 2**20
 #: A CSV's header ends, and the fields of a JSON Lines file have all occurred, within so many bytes.
 BEGINNING = 2**20
 BOM = b"\xef\xbb\xbf"
@@ -123,7 +125,7 @@ def _open_jsonl(source: Source, stream: BinaryIO) -> InputFile:
     beginning = read_fully(source.decompressed(stream), BEGINNING)
     names: dict[str, None] = {}
     for line in beginning.removeprefix(BOM).splitlines():
-        with suppress(ValueError):  # a row to be rejected, or cut off here
+        with suppress(ValueError, RecursionError):  # a row to be rejected, or cut off here
             record = json.loads(line)
             names |= dict.fromkeys(record if isinstance(record, dict) else ())
     if not names:
@@ -139,21 +141,28 @@ def _as_text(names: Iterable[str]) -> pa.Schema:
 
 
 def _cut_text(file: InputFile, stream: BinaryIO, number: int) -> Iterator[Part]:
-    source, layout, line, start = file.source, file.layout, file.line, file.start
-    text, weighed = source.decompressed(stream), 0
-    read_fully(text, start)
-    ranges = blocks(text, None, PART_BYTES, layout)
-    while True:
-        try:
-            block = next(ranges, None)
-        except Endless as error:
-            raise TableError(f"{source.name}: {error}, in line {line:,} or after") from error
-        if block is None:
-            return
-        weight, weighed = stream.tell() - weighed, stream.tell()
-        content = block if source.compression else None
-        yield Part(number, file, start, len(block), line, weight, content)
-        number, start, line = number + 1, start + len(block), line + layout.lines(block)
+    source, layout = file.source, file.layout
+    text = source.decompressed(stream)
+    read_fully(text, file.start)
+    start, line, weighed = file.start, file.line, 0
+    length = lines = 0
+    try:
+        for block in blocks(text, None, min(SCANNED_BYTES, PART_BYTES), layout):
+            length, lines = length + len(block), lines + layout.lines(block)
+            if length >= PART_BYTES or source.compression:
+                content = block if source.compression else None
+                yield Part(number, file, start, length, line, stream.tell() - weighed, content)
+                number, start, line, weighed = (
+                    number + 1,
+                    start + length,
+                    line + lines,
+                    stream.tell(),
+                )
+                length = lines = 0
+    except Endless as error:
+        raise TableError(f"{source.name}: {error}, in line {line + lines:,} or after") from error
+    if length:
+        yield Part(number, file, start, length, line, stream.tell() - weighed)
 
 
 def _cut_parquet(file: InputFile, stream: BinaryIO, number: int) -> Iterator[Part]:

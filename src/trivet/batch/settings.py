@@ -16,12 +16,11 @@ class MaxRejected:
     @classmethod
     def parse(cls, text: str) -> MaxRejected:
         """The limit that a text stands for: ``100``, or ``1%``; raises `ValueError`."""
-        if not text.endswith("%"):
-            return cls(int(text))
-        share = float(text[:-1]) / 100
-        if not 0 <= share <= 1:
+        is_share = text.endswith("%")
+        number = float(text[:-1]) / 100 if is_share else int(text)
+        if not 0 <= number <= (1 if is_share else number):
             raise ValueError(text)
-        return cls(share, is_share=True)
+        return cls(number, is_share)
 
     def allows(self, rejected: int, rows: int) -> bool:
         """Whether so many of the rows may be rejected."""
