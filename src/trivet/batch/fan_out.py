@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -47,7 +50,13 @@ def _backend(job: Job, workers: int, cluster: str | None) -> Iterator[None]:
     if cluster is None:
         # Each process has one thread, so that they don't fight for cores; one alone has them all.
         threads = 1 if workers > 1 else None
-        with parallel_config("loky", n_jobs=workers, inner_max_num_threads=threads):
+        with parallel_config(
+            "loky",
+            n_jobs=workers,
+            inner_max_num_threads=threads,
+            initializer=_end_with,
+            initargs=(os.getpid(),),
+        ):
             yield
         return
     from distributed import Client
@@ -58,3 +67,14 @@ def _backend(job: Job, workers: int, cluster: str | None) -> Iterator[None]:
         raise SettingsError(f"--cluster {cluster}: no scheduler answers there ({error})") from error
     with client, parallel_config("dask", client=client, scatter=[job], wait_for_workers_timeout=60):
         yield
+
+
+def _end_with(parent: int) -> None:
+    """Let this process end soon after its parent, also where that was killed."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
