@@ -285,12 +285,12 @@ def test_an_object_store_is_read_and_written(
     local = replace(settings, output=f"{tmp_path}/{name}")
     expected = undisturbed(local)
     remote = replace(settings, input=f"{bucket}/in/", output=f"{bucket}/predictions/{name}")
-    for _ in range(2):  # the second time, in place of the first
+    for turn in ("first", "second"):  # in place of the first
         done = run(remote)
         assert done.returncode == 0, done.stderr
         store.invalidate_cache()
-        store.get(remote.output.rstrip("/"), f"{tmp_path}/got", recursive=True)
-        got = content(tmp_path / "got")
+        store.get(remote.output.rstrip("/"), f"{tmp_path}/{turn}", recursive=True)
+        got = content(tmp_path / turn)
         assert list(got.values()) == list(expected.values())
     left = [path for path in store.find("flights/predictions") if ".run" in path]
     assert left == []

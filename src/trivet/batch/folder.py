@@ -89,16 +89,23 @@ class Folder:
         return []
 
     def move(self, name: str, target: Folder, as_name: str) -> None:
-        """Move a file, or a folder, to another folder of the same file system, by one rename."""
+        """Move a file, or a folder, to another folder of the same file system.
+
+        By one rename, or on an object store, file by file.
+        """
         system, path = self._reached[0], target.path(as_name)
         if self.is_local:
             Path(self.path(name)).replace(path)
         else:
-            system.mv(self.path(name), path, recursive=True)
+            system.invalidate_cache()  # others have written here since it was listed
+            for file in system.find(self.path(name)):
+                system.cp_file(file, path + file.removeprefix(self.path(name)))
+            self.remove(name)
 
     def remove(self, name: str = "") -> None:
         """Remove a file, or a folder with all that is in it; nothing where there is none."""
         system = self._reached[0]
+        system.invalidate_cache()
         with suppress(FileNotFoundError):
             system.rm(self.path(name), recursive=True)
 
