@@ -21,7 +21,7 @@ REPLICAS ?= 3
 
 .PHONY: help setup demo train batch-predict serve test lint lock clean \
 	images docker-train docker-batch docker-serve docker-scale docker-stop push pull \
-	bench-compiled bench-online bench-images
+	bench-compiled bench-online bench-batch bench-images
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ bench-compiled: train ## compare the compiled model with its pipeline
 
 bench-online: train ## measure the service and its peers into bench/results/online.md: needs wrk and two cores
 	$(BIN)/python bench/online.py
+
+bench-batch: setup ## measure batch inference and its peers into bench/results/batch.md
+	$(BIN)/python bench/batch.py
 
 images: ## build the three images, tagged latest, by version and by git revision
 	for tag in latest $(VERSION) $(REVISION); do TAG=$$tag docker compose build --quiet; done

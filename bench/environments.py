@@ -1,25 +1,33 @@
-"""The environments of the peers, kept in a cache beside the code, for `bench/online.py`."""
+"""The environments of the peers, kept in a cache beside the code."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
-from contestants import CACHE, MLFLOW_MODEL, OWN, PEERS, ROOT, Contestant, Row
+from contestants import CACHE, OWN, PEERS, ROOT, Row
 
-#: What speaks HTTP in every environment, asked for by its peer or not, so that none lacks it.
+#: What speaks HTTP in every server's environment, asked for by its peer or not, so none lacks it.
 HTTP = ("uvicorn[standard]==0.54.0", "httptools==0.9.0", "pydantic==2.14.3")
-#: What an environment holds beside that and the libraries that the model was fitted with.
+#: What an environment holds beside the libraries that the model was fitted with.
 PACKAGES = {
-    "mlflow": ("mlflow==3.17.2", "fastapi==0.165.0", "uvloop==0.23.0"),
-    "bentoml": ("bentoml==1.4.39", "starlette==1.10.0", "uvloop==0.23.0"),
+    "mlflow": (*HTTP, "mlflow==3.17.2", "fastapi==0.165.0", "uvloop==0.23.0"),
+    "bentoml": (*HTTP, "bentoml==1.4.39", "starlette==1.10.0", "uvloop==0.23.0"),
     # With a newer uvloop its worker process ends as soon as it is started.
-    "mlserver": ("mlserver==1.7.1", "mlserver-sklearn==1.7.1", "uvloop==0.21.0"),
-    "litserve": ("litserve==0.2.19", "fastapi==0.165.0", "pyzmq==27.3.0", "uvloop==0.23.0"),
-    "fastapi": ("fastapi==0.165.0", "uvloop==0.23.0"),
+    "mlserver": (*HTTP, "mlserver==1.7.1", "mlserver-sklearn==1.7.1", "uvloop==0.21.0"),
+    "litserve": (*HTTP, "litserve==0.2.19", "fastapi==0.165.0", "pyzmq==27.3.0", "uvloop==0.23.0"),
+    "fastapi": (*HTTP, "fastapi==0.165.0", "uvloop==0.23.0"),
+    "batch": (
+        "dask[dataframe]==2026.8.0",
+        "ray[data]==2.60.0",
+        f"pyarrow=={version('pyarrow')}",
+        f"pydantic=={version('pydantic')}",
+    ),
 }
 #: What the results name, where an environment has it.
 SHOWN = ("mlflow", "bentoml", "mlserver", "mlserver-sklearn", "litserve", "fastapi", "starlette")
@@ -31,7 +39,7 @@ def install(environment: str, libraries: Mapping[str, str]) -> None:
     """Make an environment, unless there is one of the same packages."""
     home = CACHE / environment
     fitted = [f"{name}=={version}" for name, version in libraries.items() if name != "python"]
-    wanted = [*fitted, *HTTP, *PACKAGES[environment]]
+    wanted = [*fitted, *PACKAGES[environment]]
     stamp = home / "requirements.txt"
     if stamp.exists() and stamp.read_text().split() == wanted:
         return
@@ -45,27 +53,26 @@ def install(environment: str, libraries: Mapping[str, str]) -> None:
     stamp.write_text("\n".join(wanted) + "\n")
 
 
-def versions(environment: str | None) -> str:
+def versions(environment: str | None, shown: tuple[str, ...] = SHOWN) -> str:
     """The versions of what matters in an environment; None is the project's own."""
     home = CACHE / environment if environment else OWN
     listing = [UV, "pip", "list", "--format", "json", "--python", str(home)]
     done = subprocess.run(listing, capture_output=True, text=True, check=True)
     found = {package["name"]: package["version"] for package in json.loads(done.stdout)}
-    return ", ".join(f"{name} {found[name]}" for name in SHOWN if name in found)
+    return ", ".join(f"{name} {found[name]}" for name in shown if name in found)
 
 
-def save_for_mlflow(contestant: Contestant, model: Path, rows: list[Row]) -> None:
-    """Write the pipeline in the format that `mlflow models serve` reads."""
-    shutil.rmtree(MLFLOW_MODEL, ignore_errors=True)
+def save_for_mlflow(model: Path, rows: list[Row], target: Path) -> None:
+    """Write a pipeline, with rows as its example, in the format that `mlflow models` reads."""
+    shutil.rmtree(target, ignore_errors=True)
     example = CACHE / "example.json"
     example.write_text(json.dumps(rows))
-    program = [contestant.bin / "python", PEERS / contestant.source, MLFLOW_MODEL, example]
     done = subprocess.run(
-        [*map(str, program)],
-        env=contestant.variables(model, 0, 0),
+        [CACHE / "mlflow/bin/python", PEERS / "mlflow_save.py", target, example],
+        env={**os.environ, "MODEL": str(model), "MLFLOW_DISABLE_TELEMETRY": "true"},
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode:
-        raise SystemExit(f"{contestant.source}: {done.stderr}")
+        raise SystemExit(f"mlflow_save.py: {done.stderr}")

@@ -23,11 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
-from contestants import CACHE, CONTESTANTS, ROOT, TRIVET, Contestant, Row
+from contestants import CACHE, CONTESTANTS, MLFLOW_MODEL, ROOT, TRIVET, Contestant, Row
 from contestants import trivet as trivet_with
 from environments import PACKAGES, install, save_for_mlflow
+from processes import FailedError
 from report import Figures, render, table_row
-from servers import CLIENT_CORE, SERVER_CORE, FailedError, serving
+from servers import CLIENT_CORE, SERVER_CORE, serving
 
 from trivet.artifact import Artifact
 from trivet.fitted import to_frame
@@ -162,7 +163,7 @@ def prepare(chosen: list[Contestant], artifact: Artifact, case: Case) -> None:
             install(environment, artifact.manifest.libraries)
     for contestant in chosen:
         if contestant.name == "mlflow":
-            save_for_mlflow(contestant, case.model, case.rows)
+            save_for_mlflow(case.model, case.rows, MLFLOW_MODEL)
 
 
 if __name__ == "__main__":

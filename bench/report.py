@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 
 from contestants import BARE, CONTESTANTS, EMPTY, PEER_NAMES, TRIVET, Contestant
 from environments import versions
+from figures import GOALS, Goal, apart, medians, short
 
 
 @dataclass(frozen=True)
@@ -23,23 +23,6 @@ class Figures:
     ready: float
     pss: float
     rss: float
-
-
-@dataclass(frozen=True)
-class Goal:
-    """A figure of Trivet's, by itself or as a share of another's, and its limit."""
-
-    text: str
-    limit: float
-    at_least: bool
-    measured: float
-
-    @property
-    def row(self) -> str:
-        met = self.measured >= self.limit if self.at_least else self.measured <= self.limit
-        result = "not measured" if math.isnan(self.measured) else "met" if met else "**missed**"
-        limit = f"{'≥' if self.at_least else '≤'} {self.limit:,g}"
-        return f"| {self.text} | {limit} | {short(self.measured)} | {result} |"
 
 
 def goals(found: dict[str, Figures], further: float) -> list[Goal]:
@@ -59,18 +42,6 @@ def goals(found: dict[str, Figures], further: float) -> list[Goal]:
         Goal("MB (PSS) of one worker", 110, False, own.pss),
         Goal("MB (PSS) of each further worker", 80, False, further),
     ]
-
-
-def short(number: float) -> str:
-    """A number with three digits, or more where it is large; a dash where there is none."""
-    if math.isnan(number):
-        return "-"
-    places = 0 if number >= 100 else 1 if number >= 10 else 2 if number >= 1 else 3
-    return f"{number:,.{places}f}"
-
-
-def medians(rounds: Iterable[Figures]) -> Figures:
-    return Figures(*map(statistics.median, zip(*map(astuple, rounds), strict=True)))
 
 
 def render(
@@ -96,7 +67,7 @@ def render(
     if errors:
         lines += ["", "Rounds that failed, and are not counted:", ""]
         lines += [f"- {error}" for error in errors]
-    lines += ["", "| goal of Trivet | limit | measured | |", "|---|---:|---:|---|"]
+    lines += ["", *GOALS]
     added = statistics.median(further) if further else math.nan
     lines += [goal.row for goal in goals(found, added)]
     lines += ["", "| contestant | how it was run |", "|---|---|"]
@@ -118,9 +89,9 @@ def render(
 def spread(runs: dict[str, list[Figures]]) -> str:
     """How far the rounds of one contestant lie apart, at the worst."""
     rates = {name: [each.rate for each in rounds] for name, rounds in runs.items() if rounds}
-    apart = {name: max(some) / min(some) - 1 for name, some in rates.items()}
-    widest = max(apart, key=apart.__getitem__, default="no contestant")
-    share = apart.get(widest, 0)
+    shares = {name: apart(some) for name, some in rates.items()}
+    widest = max(shares, key=shares.__getitem__, default="no contestant")
+    share = shares.get(widest, 0)
     return f"Between rounds, requests/s differed most for `{widest}`: by {share:.0%}."
 
 

@@ -5,26 +5,21 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from contestants import CACHE, ROOT, Contestant
+from processes import FailedError, last_words, memory, stop
 
 #: The server has one core, who asks has another.
 SERVER_CORE, CLIENT_CORE = 0, 1
 HOST = "127.0.0.1"
-READY_SECONDS, STOP_SECONDS = 60, 20
-MB = 1_000_000
-
-
-class FailedError(Exception):
-    """A server that can't be measured: it does not start, or does not answer as it should."""
+READY_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -66,9 +61,9 @@ class Server:
                 return self.ask(path, body)
             except (OSError, http.client.HTTPException, FailedError) as error:
                 if self.process.poll() is not None:
-                    raise FailedError(f"it ended: {self._last_words()}") from None
+                    raise FailedError(f"it ended: {last_words(self.log)}") from None
                 if time.perf_counter() > deadline:
-                    raise FailedError(f"not ready: {error}; {self._last_words()}") from None
+                    raise FailedError(f"not ready: {error}; {last_words(self.log)}") from None
             time.sleep(0.005)
 
     def load(self, path: str, body: Path, connections: int, seconds: int) -> Load:
@@ -88,17 +83,7 @@ class Server:
 
     def memory(self) -> tuple[float, float]:
         """Megabytes of the process and all its descendants: PSS, and RSS."""
-        sums = {"Pss": 0, "Rss": 0}
-        for pid in descendants(self.process.pid):
-            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
-                name, kilobytes, *_ = line.split()
-                if name.rstrip(":") in sums:
-                    sums[name.rstrip(":")] += int(kilobytes) * 1024
-        return sums["Pss"] / MB, sums["Rss"] / MB
-
-    def _last_words(self) -> str:
-        lines = self.log.read_text(errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "no output")
+        return memory(self.process.pid)
 
 
 @contextmanager
@@ -120,30 +105,3 @@ def serving(contestant: Contestant, model: Path) -> Iterator[Server]:
         yield Server(process, ports[0], log)
     finally:
         stop(process)
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM, time to end, and SIGKILL for what is left of the group that it leads."""
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-        deadline = time.perf_counter() + 2  # for children that end a moment later
-        while time.perf_counter() < deadline:
-            os.killpg(process.pid, 0)
-            time.sleep(0.05)
-    except subprocess.TimeoutExpired:
-        pass
-    except ProcessLookupError:
-        return
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def descendants(pid: int) -> list[int]:
-    """A process, its children, their children and so on."""
-    found = [pid]
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found += descendants(int(child))
-    return found
