@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import islice
+from typing import Any
 
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -23,17 +25,23 @@ MOST_LOSSES = 3
 
 def fan_out(
     job: Job, parts: Callable[[], Iterable[Part]], workers: int, cluster: str | None
-) -> Iterator[PartReport]:
+) -> Generator[PartReport, None, None]:
     """Reports of all parts, in order; ``parts`` gives them anew where a worker was lost."""
     done = losses = 0
     while True:
         try:
             with _backend(job, workers, cluster):
                 tasks = (delayed(predict_part)(job, part) for part in islice(parts(), done, None))
-                parallel = Parallel(return_as="generator", batch_size=1)
-                for report in parallel(tasks):
-                    yield report
-                    done, losses = done + 1, 0
+                reports: Any = Parallel(return_as="generator", batch_size=1)(tasks)
+                try:
+                    for report in reports:
+                        yield report
+                        done, losses = done + 1, 0
+                finally:
+                    with suppress(ValueError):  # just now being asked for one more
+                        tasks.close()
+                    with warnings.catch_warnings(action="ignore"):  # of parts that nobody waits for
+                        reports.close()
             return
         except TerminatedWorkerError as error:  # killed, perhaps for want of memory
             losses += 1

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pyarrow as pa
@@ -95,7 +95,8 @@ def _run(settings: BatchSettings, output: Output, artifact: Artifact, watch: Wat
         reports = fan_out(
             job, lambda: parts_of(inputs), _workers(settings, total), settings.cluster
         )
-        done = _join(watch(reports, total), job, output, settings.max_rejected)
+        with closing(reports):
+            done = _join(watch(reports, total), job, output, settings.max_rejected)
         for each in inputs:
             each.source.check_unchanged()
         summary = summarise(
