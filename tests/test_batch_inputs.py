@@ -295,6 +295,22 @@ def test_standard_input_may_be_of_any_format(store: Path, tmp_path: Path, name: 
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+def test_what_standard_output_cannot_hold_stays_in_the_working_directory(
+    store: Path, tmp_path: Path
+) -> None:
+    write_csv(tmp_path / "in.csv", HEADER, [[1, "-", "001", "far"], *[[2, "-", "001", 1]] * 200])
+    command = ("batch-predict", "--input", "in.csv", "--output", "-", "--models-dir", store)
+    done = run_trivet(*command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 201
+    assert "rejected 1: " in done.stderr
+    [row] = read_csv(tmp_path / "stdout.rejected.csv")
+    assert (row["file"], row["line"]) == ("in.csv", "2")
+    refused = run_trivet(*command, "--max-rejected", "0", cwd=tmp_path)
+    assert (refused.returncode, refused.stdout) == (3, "")
+    assert "see stdout.rejected.csv" in refused.stderr
+
+
 def test_lines_that_are_no_records_are_set_aside(
     predict: Predict, tmp_path: Path, small_parts: None
 ) -> None:

@@ -19,6 +19,8 @@ from trivet.predictor import Predictor
 from trivet.store import ModelStore
 from trivet.train.run import train
 
+# For what does not depend on how good the model is.
+QUICK = replace(FLIGHTS, params={"max_iter": 10})
 OPTIONS = ("--target", "late", "--id", "flight_id", "--time-column", "time_hour")
 
 
@@ -55,7 +57,7 @@ def test_the_split_is_by_time(flights: Artifact) -> None:
 
 
 def test_the_same_inputs_train_nothing(store: ModelStore) -> None:
-    settings = replace(FLIGHTS, models_dir=store.root)
+    settings = replace(QUICK, models_dir=store.root)
     first, second = train(settings), train(replace(settings, model="flights"))
     assert (first.trained, second.trained) == (True, False)
     assert first.manifest == second.manifest
@@ -63,7 +65,7 @@ def test_the_same_inputs_train_nothing(store: ModelStore) -> None:
 
 
 def test_force_trains_again_beside_what_is_there(store: ModelStore) -> None:
-    settings = replace(FLIGHTS, models_dir=store.root)
+    settings = replace(QUICK, models_dir=store.root)
     first, forced = train(settings), train(replace(settings, force=True))
     assert forced.trained
     assert forced.manifest.version == f"{first.manifest.version}-r2" == forced.current
@@ -77,7 +79,7 @@ def test_force_trains_again_beside_what_is_there(store: ModelStore) -> None:
 def test_training_again_mends_a_damaged_version(
     store: ModelStore, name: str, content: bytes | None
 ) -> None:
-    settings = replace(FLIGHTS, models_dir=store.root)
+    settings = replace(QUICK, models_dir=store.root)
     first = train(settings)
     damaged = store.root / "flights" / first.manifest.version / name
     damaged.write_bytes(content) if content is not None else damaged.unlink()
@@ -100,7 +102,7 @@ def test_row_labels_of_pandas_are_no_feature(store: ModelStore, tmp_path: Path) 
 
 
 def test_other_settings_or_data_make_another_version(store: ModelStore, tmp_path: Path) -> None:
-    settings = replace(FLIGHTS, models_dir=store.root)
+    settings = replace(QUICK, models_dir=store.root)
     versions = {
         train(changed).manifest.version
         for changed in (
@@ -117,7 +119,7 @@ def test_other_settings_or_data_make_another_version(store: ModelStore, tmp_path
 
 
 def test_a_rolled_back_model_is_not_promoted_by_training_again(store: ModelStore) -> None:
-    settings = replace(FLIGHTS, models_dir=store.root)
+    settings = replace(QUICK, models_dir=store.root)
     bad = replace(settings, seed=1)
     good_version, bad_version = train(settings).current, train(bad).current
     store.rollback("flights")
@@ -127,7 +129,7 @@ def test_a_rolled_back_model_is_not_promoted_by_training_again(store: ModelStore
 
 
 def test_no_promote_leaves_current_as_it_was(store: ModelStore) -> None:
-    settings = replace(FLIGHTS, models_dir=store.root)
+    settings = replace(QUICK, models_dir=store.root)
     first = train(settings)
     second = train(replace(settings, seed=1, promote=False))
     assert second.trained

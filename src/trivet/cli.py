@@ -7,6 +7,7 @@ and the file over the default.
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any, get_args
 
@@ -216,6 +217,7 @@ def batch_predict(**options: Any) -> None:
     from trivet.batch.run import batch_predict
     from trivet.batch.settings import BatchSettings
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops a run as Ctrl-C does
     settings = BatchSettings(**options)
     summary = batch_predict(settings, shown)
     for line in lines_of(summary, settings.output):

@@ -31,6 +31,8 @@ Link = Literal["identity", "shares", "log", "logit", "softmax"]
 MICROSECONDS_A_DAY = 86_400_000_000
 #: Up to this many rows, making inputs one by one is faster than a column at once.
 FEW_ROWS = 8
+#: Of so many inputs at once, 8 MB, a column of thousands of categories doesn't fill the memory.
+MOST_INPUTS = 2**20
 
 
 class Input(Frozen):
@@ -112,6 +114,10 @@ class CompiledPipeline:
 
     def answers(self, rows: Floats) -> Floats:
         """Probabilities (rows x labels), or numbers (rows,), for encoded rows (rows x features)."""
+        most = max(MOST_INPUTS // max(len(self.spec.inputs), 1), 1)
+        if len(rows) > most:
+            some = [rows[start : start + most] for start in range(0, len(rows), most)]
+            return np.concatenate([self.answers(each) for each in some])
         # A score far out is a probability of 0 or 1; whether an answer is finite, the caller sees.
         with np.errstate(over="ignore", invalid="ignore"):
             return _LINKS[self.spec.link](self._model.scores(self._inputs(rows)))

@@ -6,7 +6,8 @@ TrivetError                 expected trouble: one line, no traceback
 ├── TrainingError           this table and these settings don't make a model
 ├── StoreError              a model or a version is not there, or can't be published
 ├── BatchError              a batch run can't go on; what it has done stays for --resume
-│   └── TooManyRejected     more rows were rejected than --max-rejected allows
+│   ├── TooManyRejected     more rows were rejected than --max-rejected allows
+│   └── StoppedError        a batch run was told to stop
 ├── ArtifactError           an artifact is not what train wrote, or not for this environment
 └── RecordsRejected         records of a request break the contract; holds the faults
 """
@@ -53,6 +54,12 @@ class TooManyRejected(BatchError):
     """More rows were rejected than --max-rejected allows."""
 
     exit_code = 3
+
+
+class StoppedError(BatchError):
+    """A batch run was told to stop, by Ctrl-C or by whoever runs its container."""
+
+    exit_code = 130  # as a shell has it for Ctrl-C
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -158,16 +158,11 @@ def test_300_megabytes_serve_and_predict_the_flights(trained: Project) -> None:
     trained.compose("run", "--rm", "--no-deps", "batch", MEMORY_LIMIT="300m")
 
 
-def test_300_megabytes_are_not_enough_for_a_large_table_and_the_end_is_clear(
-    trained: Project,
-) -> None:
+def test_300_megabytes_predict_a_table_of_any_size(trained: Project) -> None:
     header, rows = NOVEMBER.read_bytes().split(b"\n", 1)
     large = trained.folder / "data/large.csv"
     large.write_bytes(header + b"\n" + rows * 200)
     output = trained.folder / "data/predictions/large.csv"
     options = ("--input", "data/large.csv", "--output", "data/predictions/large.csv")
-    batch = trained.run(
-        "docker", "compose", "run", "--rm", "--no-deps", "batch", *options, MEMORY_LIMIT="300m"
-    )
-    assert batch.returncode == 137
-    assert not output.exists()
+    trained.compose("run", "--rm", "--no-deps", "batch", *options, MEMORY_LIMIT="300m")
+    assert output.read_bytes().count(b"\n") == 1 + 200 * rows.count(b"\n")

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from trivet.batch.csv_blocks import CsvParser, Place
-from trivet.batch.parts import Part, open_arrow
+from trivet.batch.parts import Part, open_arrow, text_schema
 from trivet.batch.text import Reject, blocks
 from trivet.contract import Contract
 from trivet.encode import cell_encoder
@@ -205,4 +205,4 @@ def _json_text(value: object) -> str | None:
 def _text_table(names: Sequence[str], rows: Sequence[Sequence[str | None]]) -> pa.Table:
     columns = zip(*rows, strict=True) if rows else [()] * len(names)
     arrays = [pa.array(values, pa.string()) for values in columns]
-    return pa.table(arrays, pa.schema([(name, pa.string()) for name in names]))
+    return pa.table(arrays, text_schema(names))

@@ -45,7 +45,7 @@ class InputFile:
 
 @dataclass(frozen=True)
 class Part:
-    """A range of an file: from ``start``, ``length`` bytes, row groups or batches.
+    """A range of a file: from ``start``, ``length`` bytes, row groups or batches.
 
     ``line`` is the number of its first line, or row; ``weight`` is its share of the file in bytes.
     A compressed file can't be entered midway, so its parts hold their ``content``.
@@ -90,6 +90,11 @@ def parts_of(inputs: Iterable[InputFile]) -> Iterator[Part]:
                 number = part.number + 1
 
 
+def text_schema(names: Iterable[str]) -> pa.Schema:
+    """The schema of a table whose columns are all text."""
+    return pa.schema([(name, pa.string()) for name in names])
+
+
 def open_arrow(stream: BinaryIO) -> Any:
     """The reader of an Arrow file, which can be entered anywhere, or of a stream, which can't."""
     is_file = stream.read(6) == b"ARROW1"
@@ -116,9 +121,7 @@ def _open_csv(source: Source, stream: BinaryIO, delimiter: str) -> InputFile:
     newline = b"\r" if header.raw.endswith(b"\r") else b"\n"
     layout = Layout(delimiter, newline)
     line = 1 + layout.lines(beginning[:start])
-    return InputFile(
-        source, pa.schema([(name, pa.string()) for name in names]), layout, start, line
-    )
+    return InputFile(source, text_schema(names), layout, start, line)
 
 
 def _open_jsonl(source: Source, stream: BinaryIO) -> InputFile:
@@ -131,13 +134,7 @@ def _open_jsonl(source: Source, stream: BinaryIO) -> InputFile:
     if not names:
         raise TableError(f"{source.name}: holds no row; each line should be a JSON object")
     start = len(BOM) if beginning.startswith(BOM) else 0
-    return InputFile(
-        source, pa.schema([(name, pa.string()) for name in names]), Layout(quoted=False), start
-    )
-
-
-def _as_text(names: Iterable[str]) -> pa.Schema:
-    return pa.schema([(name, pa.string()) for name in names])
+    return InputFile(source, text_schema(names), Layout(quoted=False), start)
 
 
 def _cut_text(file: InputFile, stream: BinaryIO, number: int) -> Iterator[Part]:

@@ -45,11 +45,15 @@ def _lines(reports: Iterable[PartReport], total: int) -> Iterator[PartReport]:
 class _Pace:
     def __init__(self, total: int) -> None:
         self._total, self._weight, self._rows = max(total, 1), 0, 0
+        self._resumed, self._resumed_rows = 0, 0
         self._started = time.monotonic()
 
     def add(self, report: PartReport) -> None:
         self._weight += report.weight
         self._rows += report.rows
+        if report.resumed:
+            self._resumed += report.weight
+            self._resumed_rows += report.rows
 
     @property
     def share(self) -> float:
@@ -58,12 +62,14 @@ class _Pace:
     @property
     def left(self) -> float:
         """Seconds until all is done, if it goes on like this."""
+        fresh = self._weight - self._resumed
         seconds = time.monotonic() - self._started
-        return seconds / self.share - seconds if self.share else 0.0
+        return max(self._total - self._weight, 0) * seconds / fresh if fresh else 0.0
 
     @property
     def text(self) -> str:
-        rate = self._rows / max(time.monotonic() - self._started, 1e-9)
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        rate = (self._rows - self._resumed_rows) / seconds
         return f"{self._rows:,} rows, {rate:,.0f} rows/s"
 
 

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,13 +30,13 @@ from trivet.batch.staging import SHARDS, SPOOL, Plan, begin, staging_for
 from trivet.batch.tally import PartReport, Summary, summarise
 from trivet.batch.work import Job, SealedModel, rejected_name, shard_name
 from trivet.contract import Contract
-from trivet.errors import TableError, TooManyRejected
+from trivet.errors import BatchError, StoppedError, TableError, TooManyRejected
 from trivet.predictor import Predictor
 from trivet.store import ModelStore
 from trivet.tables import absent_columns, require_columns
 
 JOINED, REPLACED = "joined", "replaced"
-
+REJECTED, SUMMARY = ".rejected.csv", ".summary.json"
 
 Watch = Callable[[Iterable[PartReport], int], Iterable[PartReport]]
 
@@ -46,15 +47,33 @@ def batch_predict(settings: BatchSettings, watch: Watch = lambda reports, _: rep
     The output holds the columns carried along, then ``prediction``, for a classifier
     ``probability_LABEL`` a label, and ``model_version``. Rejected rows go to
     ``OUTPUT.rejected.csv``, the summary to ``OUTPUT.summary.json``. ``watch`` is handed the reports
-    of parts, and the bytes of all, and hands them on. Raises `TrivetError`.
+    of parts, and the bytes of all, and hands them on. Raises `TrivetError`, also for a
+    KeyboardInterrupt.
     """
     artifact = ModelStore(settings.models_dir).artifact(settings.model, settings.model_version)
     Predictor.load(artifact)  # proven here before any work is begun
-    if settings.output != STANDARD:
+    try:
+        if settings.output == STANDARD:
+            return _run_to_stdout(settings, artifact, watch)
         return _run(settings, Output.of(settings.output), artifact, watch)
+    except KeyboardInterrupt:
+        raise StoppedError(
+            f"{settings.output}: stopped before all was predicted, so it is not written; go on "
+            "with --resume"
+        ) from None
+
+
+def _run_to_stdout(settings: BatchSettings, artifact: Artifact, watch: Watch) -> Summary:
+    """As to a file, which is then copied; rejected rows stay in the working directory."""
     with tempfile.TemporaryDirectory() as folder:
-        output = Output.of(f"{folder}/stdout.csv")
-        summary = _run(settings, output, artifact, watch)
+        output = replace(Output.of(f"{folder}/stdout.csv"), name="stdout")
+        try:
+            summary = _run(settings, output, artifact, watch)
+        finally:
+            rejected = Path(folder, f"stdout.csv{REJECTED}")
+            with writing_to(f"stdout{REJECTED}"):
+                if rejected.exists():
+                    shutil.copy(rejected, Path.cwd() / f"stdout{REJECTED}")
         with Path(output.address).open("rb") as file:
             shutil.copyfileobj(file, sys.stdout.buffer, 2**20)
         return summary
@@ -107,6 +126,11 @@ def _run(settings: BatchSettings, output: Output, artifact: Artifact, watch: Wat
             seconds=time.monotonic() - started,
             absent=absent,
         )
+        if summary.rows != summary.predicted + summary.rejected:
+            raise BatchError(
+                f"{summary.rows:,} rows were read, but {summary.predicted:,} predicted and "
+                f"{summary.rejected:,} rejected, so nothing is written: this is a defect of Trivet"
+            )
         with writing_to(output.name):
             _publish_rejected(done, job, output)
             if not settings.max_rejected.allows(summary.rejected, summary.rows):
@@ -193,7 +217,7 @@ def _join(
 
 def _publish_rejected(done: Sequence[PartReport], job: Job, output: Output) -> None:
     """Show the rejected rows of all parts, or that there are none."""
-    beside, name = output.beside(".rejected.csv")
+    beside, name = output.beside(REJECTED)
     beside.remove(name)
     parts = [report.number for report in done if report.rejected_bytes]
     if not parts:
@@ -208,7 +232,7 @@ def _publish_rejected(done: Sequence[PartReport], job: Job, output: Output) -> N
 
 def _publish(summary: Summary, job: Job, output: Output) -> None:
     """Show the output, by one rename, and then the summary; nothing else is left."""
-    beside, summary_name = output.beside(".summary.json")
+    beside, summary_name = output.beside(SUMMARY)
     beside.remove(summary_name)
     name = output.address.rpartition("/")[2]
     if output.directory:
@@ -226,6 +250,6 @@ def _too_many(summary: Summary, output: Output) -> TooManyRejected:
     reasons = ", ".join(f"{text} ({count:,})" for text, count in summary.rejected_by_reason.items())
     return TooManyRejected(
         f"{summary.rejected:,} of {summary.rows:,} rows are rejected, more than --max-rejected "
-        f"allows: {reasons}; nothing was predicted into {output.name}; see {output.name}"
-        ".rejected.csv, correct the rows, or allow more and go on with --resume"
+        f"allows: {reasons}; nothing was predicted into {output.name}; see "
+        f"{output.name}{REJECTED}, correct the rows, or allow more and go on with --resume"
     )

@@ -26,6 +26,7 @@ class PartReport(Frozen):
 
     ``rejected`` counts by reason. Of the predictions, ``labels`` counts each label, ``quantiles``
     are a regression's; ``missing`` and ``unseen`` count values of the predicted rows by feature.
+    ``resumed`` tells a part that a run before has done.
     """
 
     number: int
@@ -39,14 +40,16 @@ class PartReport(Frozen):
     unseen: tuple[int, ...]
     shard_bytes: int
     rejected_bytes: int
+    resumed: bool = False
 
 
 class Tally:
-    """Counts of one part, as it is predicted."""
+    """Counts of one part, as it is predicted; ``rows`` are those that were read."""
 
     def __init__(self, contract: Contract) -> None:
+        self.rows = 0
         self._target = contract.target
-        self._rows = 0
+        self._predicted = 0
         self._labels: Counter[str] = Counter()
         self._answers: list[NDArray[np.float64]] = []
         self._missing = np.zeros(len(contract.columns), dtype=np.int64)
@@ -55,7 +58,7 @@ class Tally:
 
     def add(self, rows: Rows, predictions: Predictions) -> None:
         """Count predicted rows, (n x features)."""
-        self._rows += len(rows)
+        self._predicted += len(predictions.values)
         self._missing += np.isnan(rows).sum(axis=0)
         self._unseen += (rows == UNSEEN).sum(axis=0) * self._categories
         if self._target.labels:
@@ -74,8 +77,8 @@ class Tally:
         return PartReport(
             number=part.number,
             weight=part.weight,
-            rows=self._rows + len(rejects),
-            predicted=self._rows,
+            rows=self.rows,
+            predicted=self._predicted,
             rejected=Counter(_reason(reject) for reject in rejects),
             labels=self._labels,
             quantiles=tuple(np.quantile(answers, shares).tolist()) if len(answers) else (),
@@ -98,6 +101,7 @@ class Summary(Frozen):
     """A run: rows in are rows predicted and rows rejected.
 
     ``predictions`` counts labels, or has quantiles of a regression by share, over parts.
+    ``rows_per_second`` leaves out what a run before has done.
     """
 
     model: str
@@ -124,6 +128,7 @@ def summarise(
 ) -> Summary:
     """All parts of a run together."""
     rows = sum(report.rows for report in reports)
+    fresh = sum(report.rows for report in reports if not report.resumed)
     predicted = sum(report.predicted for report in reports)
     rejected: Counter[str] = Counter()
     for report in reports:
@@ -140,7 +145,7 @@ def summarise(
         rejected=rejected.total(),
         rejected_by_reason=dict(rejected.most_common()),
         seconds=round(seconds, 3),
-        rows_per_second=round(rows / max(seconds, 1e-9)),
+        rows_per_second=round(fresh / max(seconds, 1e-9)),
         predictions=_distribution(reports, contract),
         features={
             column.name: FeatureRates(

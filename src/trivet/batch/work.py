@@ -68,12 +68,13 @@ def predict_part(job: Job, part: Part) -> PartReport:
             shard_writer(stream, job.shard, job.schema, job.delimiter) as writer,
         ):
             for chunk in job.reader.chunks(part):
+                tally.rows += len(chunk.rows) + len(chunk.rejects)
                 good, predictions, unfit = _predict_chunk(predictor, chunk)
                 rejects += [*chunk.rejects, *unfit]
-                tally.add(chunk.rows[good], predictions)
                 added = prediction_columns(predictions, job.model.version, job.schema)
                 carried = chunk.carried.filter(pa.array(good)).columns
                 writer.write(pa.table([*carried, *added], schema=job.schema))
+                tally.add(chunk.rows[good], predictions)
         if rejects:
             with job.reports.writing(rejected) as stream:
                 stream.write(rejected_csv(part, sorted(rejects, key=lambda each: each.line)))
@@ -95,7 +96,7 @@ def finished(job: Job, number: int) -> PartReport | None:
         not report.rejected_bytes
         or job.reports.size(rejected_name(number)) == report.rejected_bytes
     )
-    return report if whole else None
+    return report.model_copy(update={"resumed": True}) if whole else None
 
 
 def shard_name(job: Job, number: int) -> str:
