@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from operator import attrgetter
 
 from batch_contestants import (
@@ -151,13 +152,14 @@ def goals(runs: Runs, rows: int, sizes: Sequence[int]) -> list[Goal]:
             for given in [PARQUET if other == FLOOR else ending]
         ]
 
-    rate, memory = attrgetter("rate"), attrgetter("rss")
+    rate, memory = attrgetter("rate"), attrgetter("pss")
     own = [
         [found.get((TRIVET, Case(BOOSTING, size, ending))) for size in sizes]
         for ending in (CSV, PARQUET)
     ]
     grown = [[figures for figures in each if figures] for each in own if all(each)]
     slower = [min(map(rate, each)) / max(map(rate, each)) for each in grown]
+    steady = [min(some) / max(some) for some in map(paces, grown) if some]
     larger = [max(map(memory, each)) - min(map(memory, each)) for each in grown]
     return [
         Goal(
@@ -172,9 +174,19 @@ def goals(runs: Runs, rows: int, sizes: Sequence[int]) -> list[Goal]:
         Goal("rows/s from CSV, to MLflow's", 2, True, *ratios(MLFLOW, rate, CSV)),
         Goal("rows/s, to Ray Data's", 2, True, least(ratios(RAY, rate))),
         Goal("rows/s, to Dask's", 2, True, least(ratios(DASK, rate))),
-        Goal("MB (RSS), to naive pandas'", 0.2, False, largest(ratios(NAIVE, memory))),
+        Goal("MB (PSS), to naive pandas'", 0.2, False, largest(ratios(NAIVE, memory))),
         Goal(f"slowest to fastest rows/s, {between(sizes)}", 0.9, True, least(slower)),
-        Goal(f"MB (RSS) more at the most, {between(sizes)}", 50, False, largest(larger)),
+        Goal(f"the same, once started, {between(sizes)}", 0.9, True, least(steady)),
+        Goal(f"MB (PSS) more at the most, {between(sizes)}", 50, False, largest(larger)),
+    ]
+
+
+def paces(sizes: Sequence[Figures]) -> list[float]:
+    """Rows per second from each size to the next: start and end of a process are left out."""
+    return [
+        (more.rows - less.rows) / (more.seconds - less.seconds)
+        for less, more in pairwise(sizes)
+        if more.seconds > less.seconds
     ]
 
 
