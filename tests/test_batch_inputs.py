@@ -20,8 +20,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import NOVEMBER, TRIVET, read_csv, run_trivet, write_csv
+from trivet.batch.parts import open_input, parts_of
 from trivet.batch.run import batch_predict
 from trivet.batch.settings import BatchSettings, MaxRejected
+from trivet.batch.sources import find_sources
 from trivet.batch.tally import PartReport, Summary
 from trivet.contract import Kind
 from trivet.errors import TableError
@@ -278,6 +280,26 @@ def test_every_format_gives_the_same_answers(
     summary = predict(tmp_path / name)
     assert (summary.rows, summary.predicted) == (4, 4)
     assert read_csv(tmp_path / "out.csv") == read_csv(tmp_path / "plain-out.csv")
+
+
+@pytest.mark.parametrize("group", [7, 60, 500])
+def test_parquet_is_cut_between_and_within_row_groups(
+    predict: Predict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: int
+) -> None:
+    monkeypatch.setattr("trivet.batch.parts.PART_ROWS", 50)
+    numbers = [0.5 if n in (0, 333, 499) else n % 7 for n in range(500)]
+    codes = [f"{n % 3:03}" for n in range(500)]
+    table = pa.table({"id": range(500), "note": codes, "code": codes, "x": numbers})
+    pa.parquet.write_table(table, tmp_path / "in.parquet", row_group_size=group)
+    [source] = find_sources(str(tmp_path / "in.parquet"), tmp_path)
+    parts = list(parts_of([open_input(source, ",")]))
+    assert len(parts) == {7: 11, 60: 16, 500: 4}[group]
+    assert sum(part.weight for part in parts) == pytest.approx(source.size, abs=len(parts))
+    summary = predict(source.address, chunk_rows=9, workers=2)
+    assert (summary.rows, summary.predicted) == (500, 497)
+    good = [str(n) for n in range(500) if n not in (0, 333, 499)]
+    assert carried(tmp_path, "id") == good
+    assert [row[0] for row in rejected(tmp_path)] == ["1", "334", "500"]
 
 
 @pytest.mark.parametrize("name", ["in.csv", *FORMS])

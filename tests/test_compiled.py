@@ -93,6 +93,23 @@ def test_a_model_without_a_compiled_form_says_why(uncompiled: Artifact) -> None:
     assert isinstance(Predictor.load(uncompiled).model, FittedPipeline)
 
 
+def test_a_model_without_a_compiled_form_predicts_batches_in_processes(
+    uncompiled: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trivet.batch.parts.PART_BYTES", 300_000)
+    outputs = [tmp_path / "one.csv", tmp_path / "two.csv"]
+    for workers, output in enumerate(outputs, 1):
+        settings = BatchSettings(
+            str(NOVEMBER),
+            str(output),
+            "flights",
+            models_dir=uncompiled.path.parent.parent,
+            workers=workers,
+        )
+        assert batch_predict(settings).predicted == 5000
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+
+
 def test_a_model_without_a_compiled_form_is_served(uncompiled: Artifact) -> None:
     settings = ServeSettings("flights", models_dir=uncompiled.path.parent.parent)
     with ready_client(settings) as client:

@@ -166,14 +166,31 @@ def _text(part: Part) -> Iterator[Any]:
 
 
 def _batches(part: Part, stream: Any, names: list[str], most: int) -> Iterator[pa.RecordBatch]:
-    groups = range(part.start, part.start + part.length)
     if part.file.source.format == "parquet":
-        file = pa.parquet.ParquetFile(stream)
-        yield from file.iter_batches(most, list(groups), names, use_threads=False)
+        yield from _parquet_rows(pa.parquet.ParquetFile(stream), part, names, most)
         return
     reader = open_arrow(stream)
     is_stream = isinstance(reader, pa.ipc.RecordBatchStreamReader)
-    yield from reader if is_stream else map(reader.get_batch, groups)
+    numbers = range(part.start, part.start + part.length)
+    yield from reader if is_stream else map(reader.get_batch, numbers)
+
+
+def _parquet_rows(file: Any, part: Part, names: list[str], most: int) -> Iterator[pa.RecordBatch]:
+    """The rows of a part, which may start and end within a row group."""
+    counts = [file.metadata.row_group(at).num_rows for at in range(file.num_row_groups)]
+    ends = np.cumsum(counts)
+    first = int(np.searchsorted(ends, part.start, side="right"))
+    last = int(np.searchsorted(ends, part.start + part.length))
+    skip = part.start - int(ends[first] - counts[first])
+    left = part.length
+    groups = list(range(first, last + 1))
+    for batch in file.iter_batches(most, groups, names, use_threads=False):
+        rows = batch.slice(min(skip, batch.num_rows), left)
+        skip, left = max(skip - batch.num_rows, 0), left - rows.num_rows
+        if rows.num_rows:
+            yield rows
+        if not left:
+            return
 
 
 def _typed_row(table: pa.Table, line: int, row: int) -> tuple[int, bytes]:

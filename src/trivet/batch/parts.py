@@ -1,13 +1,14 @@
 """Files cut into parts: units of work that are done, and done again, by themselves.
 
-A part is a range of records of a text file, of row groups of a Parquet file, or of batches of an
-Arrow file. Where a file is cut depends on the file alone, so a run that goes on with another has
+A part is a range of records of a text file, of rows of a Parquet file, or of batches of an Arrow
+file. Where a file is cut depends on the file alone, so a run that goes on with another has
 the same parts.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -25,6 +26,12 @@ from trivet.tables import plain_schema
 
 #: So many bytes of text, of the columns of row groups, or of batches, make a part.
 PART_BYTES = 32 * 2**20
+#: Of Parquet, so many rows do: half a row group, where whoever wrote it took pyarrow's default.
+PART_ROWS = 2**19
+#: A row group is cut into no more pieces, because each is read from the start of the group.
+MOST_PIECES = 4
+#: About how much larger text is than its compressed form.
+COMPRESSED = 4
 #: Text is looked at in blocks of so many bytes; of compressed text, each is a part.
 SCANNED_BYTES = 4 * 2**20
 #: A CSV's header ends, and the fields of a JSON Lines file have all occurred, within so many bytes.
@@ -34,10 +41,14 @@ BOM = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True)
 class InputFile:
-    """A source and its columns; rows of text start at a byte, in a line that has a number."""
+    """A source and its columns; rows of text start at a byte, in a line that has a number.
+
+    ``parts`` is about how many parts it makes, a fraction for a small one.
+    """
 
     source: Source
     schema: pa.Schema
+    parts: float
     layout: Layout = field(default_factory=Layout)
     start: int = 0
     line: int = 1
@@ -45,7 +56,7 @@ class InputFile:
 
 @dataclass(frozen=True)
 class Part:
-    """A range of a file: from ``start``, ``length`` bytes, row groups or batches.
+    """A range of a file: from ``start``, ``length`` bytes, rows of Parquet, or batches.
 
     ``line`` is the number of its first line, or row; ``weight`` is its share of the file in bytes.
     A compressed file can't be entered midway, so its parts hold their ``content``.
@@ -68,9 +79,12 @@ def open_input(source: Source, delimiter: str) -> InputFile:
         elif source.format == "jsonl":
             file = _open_jsonl(source, stream)
         elif source.format == "parquet":
-            file = InputFile(source, plain_schema(pa.parquet.read_schema(stream)))
+            about = pa.parquet.read_metadata(stream)
+            schema = plain_schema(about.schema.to_arrow_schema())
+            file = InputFile(source, schema, about.num_rows / PART_ROWS)
         else:
-            file = InputFile(source, plain_schema(open_arrow(stream).schema))
+            schema = plain_schema(open_arrow(stream).schema)
+            file = InputFile(source, schema, source.size / PART_BYTES)
     repeated = [name for name, count in Counter(file.schema.names).items() if count > 1]
     if repeated:
         raise TableError(
@@ -88,6 +102,11 @@ def parts_of(inputs: Iterable[InputFile]) -> Iterator[Part]:
             for part in cut[file.source.format](file, stream, number):
                 yield part
                 number = part.number + 1
+
+
+def workers_for(inputs: Iterable[InputFile], most: int) -> int:
+    """So many workers as there are parts for, at most ``most``: a small table needs but one."""
+    return max(1, min(most, math.ceil(sum(file.parts for file in inputs))))
 
 
 def text_schema(names: Iterable[str]) -> pa.Schema:
@@ -121,7 +140,7 @@ def _open_csv(source: Source, stream: BinaryIO, delimiter: str) -> InputFile:
     newline = b"\r" if header.raw.endswith(b"\r") else b"\n"
     layout = Layout(delimiter, newline)
     line = 1 + layout.lines(beginning[:start])
-    return InputFile(source, text_schema(names), layout, start, line)
+    return InputFile(source, text_schema(names), _text_parts(source), layout, start, line)
 
 
 def _open_jsonl(source: Source, stream: BinaryIO) -> InputFile:
@@ -134,7 +153,12 @@ def _open_jsonl(source: Source, stream: BinaryIO) -> InputFile:
     if not names:
         raise TableError(f"{source.name}: holds no row; each line should be a JSON object")
     start = len(BOM) if beginning.startswith(BOM) else 0
-    return InputFile(source, text_schema(names), Layout(quoted=False), start)
+    layout = Layout(quoted=False)
+    return InputFile(source, text_schema(names), _text_parts(source), layout, start)
+
+
+def _text_parts(source: Source) -> float:
+    return source.size * (COMPRESSED if source.compression else 1) / PART_BYTES
 
 
 def _cut_text(file: InputFile, stream: BinaryIO, number: int) -> Iterator[Part]:
@@ -163,12 +187,30 @@ def _cut_text(file: InputFile, stream: BinaryIO, number: int) -> Iterator[Part]:
 
 
 def _cut_parquet(file: InputFile, stream: BinaryIO, number: int) -> Iterator[Part]:
-    groups = pa.parquet.read_metadata(stream)
-    facts = [
-        (group.total_byte_size, group.num_rows)
-        for group in map(groups.row_group, range(groups.num_row_groups))
-    ]
-    yield from _cut_columnar(file, number, facts)
+    about = pa.parquet.read_metadata(stream)
+    groups = map(about.row_group, range(about.num_row_groups))
+    for start, length in _ranges((group.num_rows, group.total_byte_size) for group in groups):
+        weight = file.source.size * length // about.num_rows
+        yield Part(number, file, start, length, start + 1, weight)
+        number += 1
+
+
+def _ranges(groups: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Ranges of rows, of neighbouring row groups or within a large one: the first, and how many.
+
+    ``groups`` are rows and bytes of each.
+    """
+    start = length = size = 0
+    for rows, its_size in groups:
+        pieces = max(1, min(-(-rows // PART_ROWS), MOST_PIECES))
+        for piece in range(pieces):
+            more = rows * (piece + 1) // pieces - rows * piece // pieces
+            if length and (length + more > PART_ROWS or size >= PART_BYTES):
+                yield start, length
+                start, length, size = start + length, 0, 0
+            length, size = length + more, size + its_size // pieces
+    if length:
+        yield start, length
 
 
 def _cut_arrow(file: InputFile, stream: BinaryIO, number: int) -> Iterator[Part]:
@@ -176,20 +218,11 @@ def _cut_arrow(file: InputFile, stream: BinaryIO, number: int) -> Iterator[Part]
     if isinstance(reader, pa.ipc.RecordBatchStreamReader):
         yield Part(number, file, 0, sys.maxsize, 1, file.source.size)
         return
-    facts = [
-        (batch.nbytes, batch.num_rows)
-        for batch in map(reader.get_batch, range(reader.num_record_batches))
-    ]
-    yield from _cut_columnar(file, number, facts)
-
-
-def _cut_columnar(file: InputFile, number: int, facts: list[tuple[int, int]]) -> Iterator[Part]:
-    """Parts of neighbouring row groups or batches; ``facts`` are bytes and rows of each."""
-    total = sum(size for size, _ in facts) or 1
     start, line, size, rows = 0, 1, 0, 0
-    for at, (more_size, more_rows) in enumerate(facts, 1):
-        size, rows = size + more_size, rows + more_rows
-        if size >= PART_BYTES or at == len(facts):
-            weight = file.source.size * size // total
-            yield Part(number, file, start, at - start, line, weight)
-            number, start, line, size, rows = number + 1, at, line + rows, 0, 0
+    for at in range(reader.num_record_batches):
+        batch = reader.get_batch(at)
+        size, rows = size + batch.nbytes, rows + batch.num_rows
+        if size >= PART_BYTES or at == reader.num_record_batches - 1:
+            weight = file.source.size * (at + 1 - start) // reader.num_record_batches
+            yield Part(number, file, start, at + 1 - start, line, weight)
+            number, start, line, size, rows = number + 1, at + 1, line + rows, 0, 0

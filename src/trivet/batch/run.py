@@ -23,7 +23,7 @@ from trivet.batch.chunks import Reader
 from trivet.batch.fan_out import fan_out
 from trivet.batch.folder import Folder, writing_to
 from trivet.batch.outputs import REJECTED_COLUMNS, Output, csv_header, joining, output_schema
-from trivet.batch.parts import PART_BYTES, InputFile, open_input, parts_of
+from trivet.batch.parts import InputFile, open_input, parts_of, workers_for
 from trivet.batch.settings import BatchSettings, MaxRejected
 from trivet.batch.sources import STANDARD, find_sources
 from trivet.batch.staging import SHARDS, SPOOL, Plan, begin, staging_for
@@ -111,9 +111,8 @@ def _run(settings: BatchSettings, output: Output, artifact: Artifact, watch: Wat
         )
         started = time.monotonic()
         total = sum(each.source.size for each in inputs)
-        reports = fan_out(
-            job, lambda: parts_of(inputs), _workers(settings, total), settings.cluster
-        )
+        workers = workers_for(inputs, settings.workers)
+        reports = fan_out(job, lambda: parts_of(inputs), workers, settings.cluster)
         with closing(reports):
             done = _join(watch(reports, total), job, output, settings.max_rejected)
         for each in inputs:
@@ -181,11 +180,6 @@ def _sealed(artifact: Artifact, portable: bool) -> SealedModel:
     if portable:  # for workers that don't see the store
         contents = artifact.verify() | {MANIFEST: (artifact.path / MANIFEST).read_bytes()}
     return SealedModel(artifact.path.resolve(), artifact.manifest.version, contents)
-
-
-def _workers(settings: BatchSettings, total: int) -> int:
-    """No more processes than there are parts for: a small table is done in this one."""
-    return max(1, min(settings.workers, total // PART_BYTES + 1))
 
 
 def _join(
