@@ -249,6 +249,18 @@ def test_kill_9_of_a_worker_loses_what_it_held_and_no_more(
     assert {status for caller in callers for status, _ in caller.answers} == {200}
 
 
+def test_a_worker_that_dies_while_it_is_waited_for_is_replaced_at_once(
+    flights_store: Path, tmp_path: Path
+) -> None:
+    with serving(*options(flights_store, "--workers", "2"), cwd=tmp_path) as server:
+        wait_until(lambda: len(workers_of(server.process.pid)) == 2)
+        before = workers_of(server.process.pid)
+        os.kill(before[0], signal.SIGSTOP)
+        time.sleep(1)  # it is asked every 0.5 s whether it lives, and may take 60 s to say so
+        os.kill(before[0], signal.SIGKILL)
+        wait_until(lambda: len(set(workers_of(server.process.pid)) - set(before)) == 1, 15)
+
+
 def test_workers_end_when_their_parent_is_killed(flights_store: Path, tmp_path: Path) -> None:
     with serving(*options(flights_store, "--workers", "2"), cwd=tmp_path) as server:
         wait_until(lambda: len(workers_of(server.process.pid)) == 2)

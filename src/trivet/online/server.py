@@ -58,7 +58,17 @@ def serve(settings: ServeSettings, host: str, port: int) -> None:
         else:
             with tempfile.TemporaryDirectory(prefix="trivet-") as directory:
                 metrics.share(directory)
-                Multiprocess(config, sockets=[listener]).run()
+                _Supervisor(config, sockets=[listener]).run()
+
+
+class _Supervisor(Multiprocess):
+    """Sees the death of a worker at once, also one that it is just waiting for."""
+
+    def keep_subprocess_alive(self) -> None:
+        """Replace the workers that are dead or don't answer."""
+        for process in self.processes:
+            process.child_conn.close()  # its own is the last one then
+        super().keep_subprocess_alive()
 
 
 def _listen(host: str, port: int) -> socket.socket:
