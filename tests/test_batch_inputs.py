@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
@@ -20,13 +21,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import NOVEMBER, TRIVET, read_csv, run_trivet, write_csv
-from trivet.batch.parts import open_input, parts_of
+from trivet.batch.inputs import open_input
+from trivet.batch.parts import parts_of
 from trivet.batch.run import batch_predict
 from trivet.batch.settings import BatchSettings, MaxRejected
 from trivet.batch.sources import find_sources
 from trivet.batch.tally import PartReport, Summary
+from trivet.compiled import CompiledPipeline
 from trivet.contract import Kind
 from trivet.errors import TableError
+from trivet.tables import Rows
 from trivet.train.run import train
 from trivet.train.settings import TrainSettings
 
@@ -331,6 +335,26 @@ def test_what_standard_output_cannot_hold_stays_in_the_working_directory(
     refused = run_trivet(*command, "--max-rejected", "0", cwd=tmp_path)
     assert (refused.returncode, refused.stdout) == (3, "")
     assert "see stdout.rejected.csv" in refused.stderr
+
+
+def test_rows_that_the_model_has_no_finite_answer_to_are_set_aside(
+    predict: Predict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = CompiledPipeline.answers
+
+    def none_to_far(model: CompiledPipeline, rows: Rows) -> Rows:
+        return np.where((rows == 10**200).any(axis=1), np.inf, answers(model, rows))
+
+    monkeypatch.setattr(CompiledPipeline, "answers", none_to_far)
+    far = set(range(7, 300))  # more than are named at once
+    rows = [[n, "-", "x" if n == 8 else "001", 10**200 if n in far else 1] for n in range(305)]
+    write_csv(tmp_path / "in.csv", HEADER, [*rows, [305, "-", "001", "word"]])
+    summary = predict(tmp_path / "in.csv")
+    assert (summary.rows, summary.predicted, summary.rejected) == (306, 305 - len(far), 294)
+    assert carried(tmp_path, "id") == [str(n) for n in range(305) if n not in far]
+    found = rejected(tmp_path)
+    assert [line for line, *_ in found] == [str(n + 2) for n in sorted({*far, 305})]
+    assert found[0][1:3] == ("", "not values that the model has a finite answer to")
 
 
 def test_lines_that_are_no_records_are_set_aside(

@@ -76,7 +76,8 @@ class Linear:
 
     def scores(self, inputs: Floats) -> Floats:
         """Weighted sums, (rows x outputs)."""
-        sums: Floats = inputs @ self._coefficients
+        # In rows, because a sum by columns has other last digits, and few rows come in rows.
+        sums: Floats = np.ascontiguousarray(inputs) @ self._coefficients
         return sums + self._intercept
 
 
@@ -130,7 +131,12 @@ class CompiledPipeline:
                 for row in rows.tolist()
             ]
             return np.array(few, dtype=np.float64).reshape(len(rows), len(self.spec.inputs))
-        return np.column_stack([group.of_column(rows[:, group.column]) for group in groups])
+        inputs = np.empty((len(rows), len(self.spec.inputs)), order="F")  # made column by column
+        at = 0
+        for group in groups:
+            inputs[:, at : at + group.size] = group.of_column(rows[:, group.column])
+            at += group.size
+        return inputs
 
 
 def _groups(inputs: Sequence[Input]) -> list[_Group]:
@@ -145,7 +151,7 @@ class _Group:
     """The inputs that stand together for one column: several where a category is one-hot."""
 
     def __init__(self, column: int, inputs: Sequence[Input]) -> None:
-        self.column, self._inputs = column, inputs
+        self.column, self.size, self._inputs = column, len(inputs), inputs
         self._table: Floats | None = None
         if inputs[0].table is None:
             self.of_value = _of_value(inputs[0])

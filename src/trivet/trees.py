@@ -12,6 +12,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +23,7 @@ Ints = NDArray[np.intp]
 #: Up to this many rows, looking values up one by one is faster than a column at once.
 FEW_ROWS = 16
 #: How many rows are evaluated together: their masks should stay in the processor's cache.
-ROWS_AT_ONCE = 256
-ONE = np.uint64(1)
+ROWS_AT_ONCE = 512
 
 
 class MaskedTrees:
@@ -43,21 +43,24 @@ class MaskedTrees:
         leaves: Floats,
         baseline: Floats,
     ) -> None:
-        self._masks, self._leaves, self._baseline = masks, leaves.ravel(), baseline
+        self._masks = masks.astype(np.uint32) if leaves.shape[1] <= 32 else masks
+        self._leaves, self._baseline = leaves.ravel(), baseline
         self._first_leaf = np.arange(len(leaves)) * leaves.shape[1]
         ends = np.append(starts[1:], len(masks))
         at = np.cumsum(np.append(0, ends - starts - 2))
-        self._thresholds = [thresholds[low:high] for low, high in pairwise(at)]
-        self._starts, self._nan = starts, ends - 1
-        plain = ([cuts.tolist() for cuts in self._thresholds], starts.tolist(), self._nan.tolist())
+        # Where numbers are sorted, NaN comes after infinity: it is what lies above all of these.
+        self._thresholds = [np.append(thresholds[low:high], np.inf) for low, high in pairwise(at)]
+        self._starts = starts
+        plain = ([cuts.tolist() for cuts in self._thresholds], starts.tolist(), (ends - 1).tolist())
         self._plain = list(zip(*plain, strict=True))
 
     def scores(self, inputs: Floats) -> Floats:
         """Sums of leaves and baseline, (rows x outputs)."""
         outputs = len(self._baseline)
         sums = np.empty((len(inputs), outputs))
+        intervals = self._intervals(inputs)
         for some in _slices(len(inputs)):
-            values = self._leaves[self._reached(self._intervals(inputs[some])) + self._first_leaf]
+            values = self._leaves.take(self._reached(intervals[some]) + self._first_leaf)
             sums[some] = values.reshape(len(values), -1, outputs).sum(axis=1)
         return sums + self._baseline
 
@@ -72,24 +75,25 @@ class MaskedTrees:
                 for row in inputs.tolist()
             ]
             return np.array(few, dtype=np.intp).reshape(inputs.shape)
-        intervals = np.empty(inputs.shape, dtype=np.intp)
+        intervals = np.empty(inputs.shape, dtype=np.intp, order="F")
         for at, (cuts, start) in enumerate(zip(self._thresholds, self._starts, strict=True)):
-            intervals[:, at] = np.searchsorted(cuts, inputs[:, at]) + start
-        return np.where(np.isnan(inputs), self._nan, intervals)
+            np.add(np.searchsorted(cuts, inputs[:, at]), start, out=intervals[:, at])
+        return intervals
 
-    def _reached(self, intervals: Ints) -> Ints:
+    def _reached(self, intervals: Ints) -> NDArray[np.integer[Any]]:
         """Positions of the leaves that rows reach, (rows x trees)."""
         if len(intervals) <= FEW_ROWS:
             left = np.bitwise_and.reduce(self._masks[intervals], axis=1)
         else:
-            left = self._masks[intervals[:, 0]]
+            left = self._masks.take(intervals[:, 0], axis=0)
             for at in range(1, intervals.shape[1]):
-                left &= self._masks[intervals[:, at]]
+                left &= self._masks.take(intervals[:, at], axis=0)
         if left.shape[2] == 1:
             return _lowest_bit(left[:, :, 0])
-        word: Ints = (left != 0).argmax(axis=2)
+        word = (left != 0).argmax(axis=2)
         bits = np.take_along_axis(left, word[:, :, None], axis=2)[:, :, 0]
-        return word * 64 + _lowest_bit(bits)
+        reached: Ints = word * 64 + _lowest_bit(bits)
+        return reached
 
 
 class Forest:
@@ -140,6 +144,7 @@ def _slices(rows: int) -> Iterator[slice]:
     return (slice(start, start + ROWS_AT_ONCE) for start in range(0, rows, ROWS_AT_ONCE))
 
 
-def _lowest_bit(words: NDArray[np.uint64]) -> Ints:
-    """The position of the lowest bit that is set, 0 to 63."""
-    return np.bitwise_count((words & (~words + ONE)) - ONE).astype(np.intp)
+def _lowest_bit(words: NDArray[Any]) -> NDArray[np.uint8]:
+    """The position of the lowest bit that is set: how many are below it."""
+    lowest: NDArray[np.uint8] = np.bitwise_count(~words & (words - words.dtype.type(1)))
+    return lowest

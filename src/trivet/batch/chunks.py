@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
+from numpy.typing import NDArray
 
 from trivet.batch.csv_blocks import CsvParser, Place
-from trivet.batch.parts import Part, open_arrow, text_schema
+from trivet.batch.inputs import open_arrow, text_schema
+from trivet.batch.parts import Part
 from trivet.batch.text import Reject, blocks
 from trivet.contract import Contract
 from trivet.encode import cell_encoder
@@ -43,6 +45,18 @@ class Chunk:
     carried: pa.Table
     place: Place
     rejects: Sequence[Reject] = ()
+
+    def only(self, good: NDArray[np.bool_]) -> Chunk:
+        """The rows that are good, (rows,)."""
+        if good.all():
+            return self
+        positions, place = np.flatnonzero(good), self.place
+        return Chunk(
+            self.rows[good],
+            self.carried.filter(pa.array(good)),
+            lambda row: place(int(positions[row])),
+            self.rejects,
+        )
 
 
 @dataclass(frozen=True)
@@ -135,7 +149,7 @@ class Reader:
             )
 
     def _encode(self, table: pa.Table) -> Rows:
-        rows = np.full((table.num_rows, len(self.contract.columns)), np.nan)
+        rows = np.full((table.num_rows, len(self.contract.columns)), np.nan, order="F")
         for position, column in enumerate(self.contract.columns):
             if column.name in table.column_names:
                 rows[:, position] = encode_cells(table.column(column.name), column)

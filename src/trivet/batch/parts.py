@@ -1,28 +1,24 @@
 """Files cut into parts: units of work that are done, and done again, by themselves.
 
 A part is a range of records of a text file, of rows of a Parquet file, or of batches of an Arrow
-file. Where a file is cut depends on the file alone, so a run that goes on with another has
-the same parts.
+file. Where a file is cut depends on the file alone, so a run that goes on with another has the same
+parts.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from dataclasses import dataclass
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet
 
-from trivet.batch.sources import Source
-from trivet.batch.text import Endless, Layout, blocks, read_fully, records
+from trivet.batch.inputs import InputFile, open_arrow
+from trivet.batch.text import Endless, blocks, read_fully
 from trivet.errors import TableError
-from trivet.tables import plain_schema
 
 #: So many bytes of text, of the columns of row groups, or of batches, make a part.
 PART_BYTES = 32 * 2**20
@@ -30,28 +26,10 @@ PART_BYTES = 32 * 2**20
 PART_ROWS = 2**19
 #: A row group is cut into no more pieces, because each is read from the start of the group.
 MOST_PIECES = 4
-#: About how much larger text is than its compressed form.
-COMPRESSED = 4
 #: Text is looked at in blocks of so many bytes; of compressed text, each is a part.
 SCANNED_BYTES = 4 * 2**20
-#: A CSV's header ends, and the fields of a JSON Lines file have all occurred, within so many bytes.
-BEGINNING = 2**20
-BOM = b"\xef\xbb\xbf"
-
-
-@dataclass(frozen=True)
-class InputFile:
-    """A source and its columns; rows of text start at a byte, in a line that has a number.
-
-    ``parts`` is about how many parts it makes, a fraction for a small one.
-    """
-
-    source: Source
-    schema: pa.Schema
-    parts: float
-    layout: Layout = field(default_factory=Layout)
-    start: int = 0
-    line: int = 1
+#: About how much larger text is than its compressed form.
+COMPRESSED = 4
 
 
 @dataclass(frozen=True)
@@ -71,28 +49,6 @@ class Part:
     content: bytes | None = None
 
 
-def open_input(source: Source, delimiter: str) -> InputFile:
-    """Read what the columns are; raises `TableError` where there are none, or two of one name."""
-    with source.open() as stream:
-        if source.format == "csv":
-            file = _open_csv(source, stream, delimiter)
-        elif source.format == "jsonl":
-            file = _open_jsonl(source, stream)
-        elif source.format == "parquet":
-            about = pa.parquet.read_metadata(stream)
-            schema = plain_schema(about.schema.to_arrow_schema())
-            file = InputFile(source, schema, about.num_rows / PART_ROWS)
-        else:
-            schema = plain_schema(open_arrow(stream).schema)
-            file = InputFile(source, schema, source.size / PART_BYTES)
-    repeated = [name for name, count in Counter(file.schema.names).items() if count > 1]
-    if repeated:
-        raise TableError(
-            f"{source.name}: column {repeated[0]!r} appears twice; rename one of the two"
-        )
-    return file
-
-
 def parts_of(inputs: Iterable[InputFile]) -> Iterator[Part]:
     """All parts of some inputs, in order; text is read on the way, to see where records end."""
     number = 0
@@ -106,59 +62,14 @@ def parts_of(inputs: Iterable[InputFile]) -> Iterator[Part]:
 
 def workers_for(inputs: Iterable[InputFile], most: int) -> int:
     """So many workers as there are parts for, at most ``most``: a small table needs but one."""
-    return max(1, min(most, math.ceil(sum(file.parts for file in inputs))))
+    return max(1, min(most, math.ceil(sum(map(_parts_about, inputs)))))
 
 
-def text_schema(names: Iterable[str]) -> pa.Schema:
-    """The schema of a table whose columns are all text."""
-    return pa.schema([(name, pa.string()) for name in names])
-
-
-def open_arrow(stream: BinaryIO) -> Any:
-    """The reader of an Arrow file, which can be entered anywhere, or of a stream, which can't."""
-    is_file = stream.read(6) == b"ARROW1"
-    stream.seek(0)
-    return pa.ipc.open_file(stream) if is_file else pa.ipc.open_stream(stream)
-
-
-def _open_csv(source: Source, stream: BinaryIO, delimiter: str) -> InputFile:
-    beginning = read_fully(source.decompressed(stream), BEGINNING)
-    text = beginning.removeprefix(BOM)
-    start, layout = len(beginning) - len(text), Layout(delimiter)
-    for header in records(text, 1, layout):
-        start += len(header.raw)
-        if header.cells:
-            break
-    else:
-        raise TableError(f"{source.name}: is empty; a CSV file starts with the columns' names")
-    if len(header.raw) == BEGINNING:
-        raise TableError(f"{source.name}: the header does not end; is it a CSV file?")
-    try:
-        names = [cell.encode("latin-1").decode() for cell in header.cells]
-    except UnicodeDecodeError as error:
-        raise TableError(f"{source.name}: its header is not UTF-8; save it as UTF-8") from error
-    newline = b"\r" if header.raw.endswith(b"\r") else b"\n"
-    layout = Layout(delimiter, newline)
-    line = 1 + layout.lines(beginning[:start])
-    return InputFile(source, text_schema(names), _text_parts(source), layout, start, line)
-
-
-def _open_jsonl(source: Source, stream: BinaryIO) -> InputFile:
-    beginning = read_fully(source.decompressed(stream), BEGINNING)
-    names: dict[str, None] = {}
-    for line in beginning.removeprefix(BOM).splitlines():
-        with suppress(ValueError, RecursionError):  # a row to be rejected, or cut off here
-            record = json.loads(line)
-            names |= dict.fromkeys(record if isinstance(record, dict) else ())
-    if not names:
-        raise TableError(f"{source.name}: holds no row; each line should be a JSON object")
-    start = len(BOM) if beginning.startswith(BOM) else 0
-    layout = Layout(quoted=False)
-    return InputFile(source, text_schema(names), _text_parts(source), layout, start)
-
-
-def _text_parts(source: Source) -> float:
-    return source.size * (COMPRESSED if source.compression else 1) / PART_BYTES
+def _parts_about(file: InputFile) -> float:
+    """About how many parts a file makes, without reading it; a fraction for a small one."""
+    if file.rows is not None:
+        return file.rows / PART_ROWS
+    return file.source.size * (COMPRESSED if file.source.compression else 1) / PART_BYTES
 
 
 def _cut_text(file: InputFile, stream: BinaryIO, number: int) -> Iterator[Part]:

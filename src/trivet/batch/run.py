@@ -12,31 +12,26 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-
-import pyarrow as pa
 
 from trivet.artifact import MANIFEST, Artifact
 from trivet.batch.chunks import Reader
 from trivet.batch.fan_out import fan_out
 from trivet.batch.folder import Folder, writing_to
-from trivet.batch.outputs import REJECTED_COLUMNS, Output, csv_header, joining, output_schema
-from trivet.batch.parts import InputFile, open_input, parts_of, workers_for
-from trivet.batch.settings import BatchSettings, MaxRejected
+from trivet.batch.inputs import InputFile, absent_features, carried_columns, open_input
+from trivet.batch.outputs import Output, output_schema
+from trivet.batch.parts import parts_of, workers_for
+from trivet.batch.results import REJECTED, join_shards, publish, publish_rejected
+from trivet.batch.settings import BatchSettings
 from trivet.batch.sources import STANDARD, find_sources
 from trivet.batch.staging import SHARDS, SPOOL, Plan, begin, staging_for
 from trivet.batch.tally import PartReport, Summary, summarise
-from trivet.batch.work import Job, SealedModel, rejected_name, shard_name
-from trivet.contract import Contract
+from trivet.batch.work import Job, SealedModel
 from trivet.errors import BatchError, StoppedError, TableError, TooManyRejected
 from trivet.predictor import Predictor
 from trivet.store import ModelStore
-from trivet.tables import absent_columns, require_columns
-
-JOINED, REPLACED = "joined", "replaced"
-REJECTED, SUMMARY = ".rejected.csv", ".summary.json"
 
 Watch = Callable[[Iterable[PartReport], int], Iterable[PartReport]]
 
@@ -82,59 +77,23 @@ def _run_to_stdout(settings: BatchSettings, artifact: Artifact, watch: Watch) ->
 def _run(settings: BatchSettings, output: Output, artifact: Artifact, watch: Watch) -> Summary:
     with staging_for(output.address, output.name) as staging:
         inputs = _inputs(settings, output, Path(staging.path(SPOOL)))
-        contract = artifact.manifest.contract
-        absent = _absent(inputs, contract)
-        carried = _carried(inputs, contract, settings.columns)
-        schema = output_schema(contract, carried)
-        plan = Plan(
-            model=artifact.manifest.name,
-            model_version=artifact.manifest.version,
-            inputs=tuple((s.source.address, s.source.size, s.source.stamp) for s in inputs),
-            options={
-                "columns": carried.names,
-                "delimiter": settings.delimiter,
-                "chunk-rows": settings.chunk_rows,
-                "shards": output.shard,
-            },
-        )
+        absent = absent_features(inputs, artifact.manifest.contract)
+        job = _job(settings, output, artifact, inputs, staging)
         with writing_to(output.name):
-            begin(staging, plan, settings.resume)
-        job = Job(
-            model=_sealed(artifact, portable=settings.cluster is not None),
-            reader=Reader(contract, carried, settings.chunk_rows),
-            schema=schema,
-            shard=output.shard,
-            delimiter=settings.delimiter,
-            shards=Folder(f"{staging.address}/{SHARDS}"),
-            reports=staging,
-            output_name=output.name,
-        )
+            begin(staging, _plan(settings, artifact, inputs, job), settings.resume)
         started = time.monotonic()
         total = sum(each.source.size for each in inputs)
         workers = workers_for(inputs, settings.workers)
         reports = fan_out(job, lambda: parts_of(inputs), workers, settings.cluster)
         with closing(reports):
-            done = _join(watch(reports, total), job, output, settings.max_rejected)
+            done = join_shards(watch(reports, total), job, output, settings.max_rejected)
         for each in inputs:
             each.source.check_unchanged()
-        summary = summarise(
-            done,
-            contract,
-            model=artifact.manifest.name,
-            version=artifact.manifest.version,
-            seconds=time.monotonic() - started,
-            absent=absent,
-        )
-        if summary.rows != summary.predicted + summary.rejected:
-            raise BatchError(
-                f"{summary.rows:,} rows were read, but {summary.predicted:,} predicted and "
-                f"{summary.rejected:,} rejected, so nothing is written: this is a defect of Trivet"
-            )
+        summary = summarise(done, artifact.manifest, time.monotonic() - started, absent)
         with writing_to(output.name):
-            _publish_rejected(done, job, output)
-            if not settings.max_rejected.allows(summary.rejected, summary.rows):
-                raise _too_many(summary, output)
-            _publish(summary, job, output)
+            publish_rejected(done, job, output)
+            _check(summary, settings, output)
+            publish(summary, job, output)
         return summary
 
 
@@ -146,33 +105,25 @@ def _inputs(settings: BatchSettings, output: Output, spool: Path) -> list[InputF
     return [open_input(source, settings.delimiter) for source in sources]
 
 
-def _absent(inputs: Sequence[InputFile], contract: Contract) -> list[str]:
-    """Features that no input has, or one has not."""
-    names = [
-        name
-        for each in inputs
-        for name in absent_columns(each.schema.names, contract, each.source.name)
-    ]
-    return list(dict.fromkeys(names))
-
-
-def _carried(
-    inputs: Sequence[InputFile], contract: Contract, columns: tuple[str, ...] | None
-) -> pa.Schema:
-    """The columns to carry along: of the first input, and the same in all others."""
-    first = inputs[0]
-    if columns is None:
-        features = set(contract.feature_names)
-        columns = tuple(name for name in first.schema.names if name not in features)
-    for each in inputs:
-        require_columns(each.schema.names, columns, each.source.name)
-        for name in columns:
-            if (kind := each.schema.field(name).type) != (wanted := first.schema.field(name).type):
-                raise TableError(
-                    f"{each.source.name}: column {name!r} is {kind}, but {wanted} in "
-                    f"{first.source.name}; predict the two into outputs of their own"
-                )
-    return pa.schema([first.schema.field(name) for name in columns])
+def _job(
+    settings: BatchSettings,
+    output: Output,
+    artifact: Artifact,
+    inputs: Sequence[InputFile],
+    staging: Folder,
+) -> Job:
+    contract = artifact.manifest.contract
+    carried = carried_columns(inputs, contract, settings.columns)
+    return Job(
+        model=_sealed(artifact, portable=settings.cluster is not None),
+        reader=Reader(contract, carried, settings.chunk_rows),
+        schema=output_schema(contract, carried),
+        shard=output.shard,
+        delimiter=settings.delimiter,
+        shards=Folder(f"{staging.address}/{SHARDS}"),
+        reports=staging,
+        output_name=output.name,
+    )
 
 
 def _sealed(artifact: Artifact, portable: bool) -> SealedModel:
@@ -182,68 +133,34 @@ def _sealed(artifact: Artifact, portable: bool) -> SealedModel:
     return SealedModel(artifact.path.resolve(), artifact.manifest.version, contents)
 
 
-def _join(
-    reports: Iterable[PartReport], job: Job, output: Output, allowed: MaxRejected
-) -> list[PartReport]:
-    """Put the shards of parts together, in order, as they are done; returns all reports.
-
-    It stops where more rows are rejected than a number that is ``allowed``.
-    """
-    done: list[PartReport] = []
-    with ExitStack() as stack:
-        if not output.directory:
-            with writing_to(output.name):
-                stream = stack.enter_context(job.reports.writing(JOINED))
-                join = stack.enter_context(joining(stream, output, job.schema, job.delimiter))
-        for report in reports:
-            done.append(report)
-            if not output.directory:
-                with (
-                    writing_to(output.name),
-                    job.shards.reading(shard_name(job, report.number)) as shard,
-                ):
-                    join(shard)
-            rejected = sum(each.rows - each.predicted for each in done)
-            if not (allowed.is_share or allowed.allows(rejected, 0)):
-                break
-    return done
-
-
-def _publish_rejected(done: Sequence[PartReport], job: Job, output: Output) -> None:
-    """Show the rejected rows of all parts, or that there are none."""
-    beside, name = output.beside(REJECTED)
-    beside.remove(name)
-    parts = [report.number for report in done if report.rejected_bytes]
-    if not parts:
-        return
-    with job.reports.writing(name) as stream:
-        stream.write(csv_header(REJECTED_COLUMNS, ","))
-        for number in parts:
-            with job.reports.reading(rejected_name(number)) as rows:
-                shutil.copyfileobj(rows, stream)
-    job.reports.move(name, beside, name)
-
-
-def _publish(summary: Summary, job: Job, output: Output) -> None:
-    """Show the output, by one rename, and then the summary; nothing else is left."""
-    beside, summary_name = output.beside(SUMMARY)
-    beside.remove(summary_name)
-    name = output.address.rpartition("/")[2]
-    if output.directory:
-        if name in beside.names():  # a folder can't be replaced by a rename, only moved away
-            beside.move(name, job.reports, REPLACED)
-        job.reports.move(SHARDS, beside, name)
-    else:
-        job.reports.move(JOINED, beside, name)
-    with beside.writing(summary_name) as stream:
-        stream.write(summary.model_dump_json(indent=1).encode() + b"\n")
-    job.reports.remove()
-
-
-def _too_many(summary: Summary, output: Output) -> TooManyRejected:
-    reasons = ", ".join(f"{text} ({count:,})" for text, count in summary.rejected_by_reason.items())
-    return TooManyRejected(
-        f"{summary.rejected:,} of {summary.rows:,} rows are rejected, more than --max-rejected "
-        f"allows: {reasons}; nothing was predicted into {output.name}; see "
-        f"{output.name}{REJECTED}, correct the rows, or allow more and go on with --resume"
+def _plan(
+    settings: BatchSettings, artifact: Artifact, inputs: Sequence[InputFile], job: Job
+) -> Plan:
+    return Plan(
+        model=artifact.manifest.name,
+        model_version=artifact.manifest.version,
+        inputs=tuple((each.source.address, each.source.size, each.source.stamp) for each in inputs),
+        options={
+            "columns": job.reader.schema.names,
+            "delimiter": settings.delimiter,
+            "chunk-rows": settings.chunk_rows,
+            "shards": job.shard,
+        },
     )
+
+
+def _check(summary: Summary, settings: BatchSettings, output: Output) -> None:
+    """Raise `BatchError` where a row is lost, and `TooManyRejected`."""
+    if summary.rows != summary.predicted + summary.rejected:
+        raise BatchError(
+            f"{summary.rows:,} rows were read, but {summary.predicted:,} predicted and "
+            f"{summary.rejected:,} rejected, so nothing is written: this is a defect of Trivet"
+        )
+    if not settings.max_rejected.allows(summary.rejected, summary.rows):
+        counts = summary.rejected_by_reason.items()
+        reasons = ", ".join(f"{text} ({count:,})" for text, count in counts)
+        raise TooManyRejected(
+            f"{summary.rejected:,} of {summary.rows:,} rows are rejected, more than --max-rejected "
+            f"allows: {reasons}; nothing was predicted into {output.name}; see "
+            f"{output.name}{REJECTED}, correct the rows, or allow more and go on with --resume"
+        )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from trivet.artifact import Manifest
 from trivet.batch.parts import Part
 from trivet.batch.text import Reject
 from trivet.contract import Contract, Frozen
@@ -118,15 +119,10 @@ class Summary(Frozen):
 
 
 def summarise(
-    reports: Sequence[PartReport],
-    contract: Contract,
-    *,
-    model: str,
-    version: str,
-    seconds: float,
-    absent: Sequence[str],
+    reports: Sequence[PartReport], manifest: Manifest, seconds: float, absent: Sequence[str]
 ) -> Summary:
     """All parts of a run together."""
+    contract = manifest.contract
     rows = sum(report.rows for report in reports)
     fresh = sum(report.rows for report in reports if not report.resumed)
     predicted = sum(report.predicted for report in reports)
@@ -138,8 +134,8 @@ def summarise(
     missing = np.sum([none, *(report.missing for report in reports)], axis=0) / count
     unseen = np.sum([none, *(report.unseen for report in reports)], axis=0) / count
     return Summary(
-        model=model,
-        model_version=version,
+        model=manifest.name,
+        model_version=manifest.version,
         rows=rows,
         predicted=predicted,
         rejected=rejected.total(),

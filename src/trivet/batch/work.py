@@ -72,9 +72,8 @@ def predict_part(job: Job, part: Part) -> PartReport:
                 good, predictions, unfit = _predict_chunk(predictor, chunk)
                 rejects += [*chunk.rejects, *unfit]
                 added = prediction_columns(predictions, job.model.version, job.schema)
-                carried = chunk.carried.filter(pa.array(good)).columns
-                writer.write(pa.table([*carried, *added], schema=job.schema))
-                tally.add(chunk.rows[good], predictions)
+                writer.write(pa.table([*good.carried.columns, *added], schema=job.schema))
+                tally.add(good.rows, predictions)
         if rejects:
             with job.reports.writing(rejected) as stream:
                 stream.write(rejected_csv(part, sorted(rejects, key=lambda each: each.line)))
@@ -125,20 +124,19 @@ def load(model: SealedModel) -> Predictor:
         return Predictor.load(Artifact.open(Path(folder)))
 
 
-def _predict_chunk(
-    predictor: Predictor, chunk: Chunk
-) -> tuple[NDArray[np.bool_], Predictions, list[Reject]]:
-    """Which rows of a chunk are good, the predictions of these, and the others as rejects."""
+def _predict_chunk(predictor: Predictor, chunk: Chunk) -> tuple[Chunk, Predictions, list[Reject]]:
+    """The good rows of a chunk, their predictions, and the others as rejects."""
     good, rejects = _sort_out(chunk, predictor.contract)
-    try:
-        return good, predictor.predict(chunk.rows[good]), rejects
-    except RecordsRejected as error:  # values so far out that there is no finite answer
-        positions = np.flatnonzero(good)
-        for fault in error.faults:
-            row = int(positions[fault.row or 0])
-            good[row] = False
-            rejects.append(_reject(chunk, row, "", f"not {fault.expected}"))
-    return good, predictor.predict(chunk.rows[good]), rejects
+    chunk = chunk.only(good)
+    while True:
+        try:
+            return chunk, predictor.predict(chunk.rows), rejects
+        except RecordsRejected as error:  # values so far out that there is no finite answer
+            good = np.ones(len(chunk.rows), dtype=np.bool_)
+            for fault in error.faults:  # not all, where there are many
+                good[fault.row] = False
+                rejects.append(_reject(chunk, fault.row or 0, "", f"not {fault.expected}"))
+            chunk = chunk.only(good)
 
 
 def _sort_out(chunk: Chunk, contract: Contract) -> tuple[NDArray[np.bool_], list[Reject]]:

@@ -1,0 +1,77 @@
+"""What parts have become, made the output: joined in order, then shown by one rename."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+
+from trivet.batch.folder import writing_to
+from trivet.batch.outputs import REJECTED_COLUMNS, Output, csv_header, joining
+from trivet.batch.settings import MaxRejected
+from trivet.batch.staging import SHARDS
+from trivet.batch.tally import PartReport, Summary
+from trivet.batch.work import Job, rejected_name, shard_name
+
+#: What stands beside the output, by what is added to its name.
+REJECTED, SUMMARY = ".rejected.csv", ".summary.json"
+#: In the folder of the run: the output before it is shown, and the one from before.
+JOINED, REPLACED = "joined", "replaced"
+
+
+def join_shards(
+    reports: Iterable[PartReport], job: Job, output: Output, allowed: MaxRejected
+) -> list[PartReport]:
+    """Put the shards of parts together, in order, as they are done; returns their reports.
+
+    It stops where more rows are rejected than a number that is ``allowed``.
+    """
+    done: list[PartReport] = []
+    with ExitStack() as stack:
+        if not output.directory:
+            with writing_to(output.name):
+                stream = stack.enter_context(job.reports.writing(JOINED))
+                join = stack.enter_context(joining(stream, output, job.schema, job.delimiter))
+        for report in reports:
+            done.append(report)
+            if not output.directory:
+                with (
+                    writing_to(output.name),
+                    job.shards.reading(shard_name(job, report.number)) as shard,
+                ):
+                    join(shard)
+            rejected = sum(each.rows - each.predicted for each in done)
+            if not (allowed.is_share or allowed.allows(rejected, 0)):
+                break
+    return done
+
+
+def publish_rejected(done: Sequence[PartReport], job: Job, output: Output) -> None:
+    """Show the rejected rows of all parts, or that there are none."""
+    beside, name = output.beside(REJECTED)
+    beside.remove(name)
+    parts = [report.number for report in done if report.rejected_bytes]
+    if not parts:
+        return
+    with job.reports.writing(name) as stream:
+        stream.write(csv_header(REJECTED_COLUMNS, ","))
+        for number in parts:
+            with job.reports.reading(rejected_name(number)) as rows:
+                shutil.copyfileobj(rows, stream)
+    job.reports.move(name, beside, name)
+
+
+def publish(summary: Summary, job: Job, output: Output) -> None:
+    """Show the output, by one rename, and then the summary; nothing else is left."""
+    beside, summary_name = output.beside(SUMMARY)
+    beside.remove(summary_name)
+    name = output.address.rpartition("/")[2]
+    if output.directory:
+        if name in beside.names():  # a folder can't be replaced by a rename, only moved away
+            beside.move(name, job.reports, REPLACED)
+        job.reports.move(SHARDS, beside, name)
+    else:
+        job.reports.move(JOINED, beside, name)
+    with beside.writing(summary_name) as stream:
+        stream.write(summary.model_dump_json(indent=1).encode() + b"\n")
+    job.reports.remove()
