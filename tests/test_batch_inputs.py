@@ -404,9 +404,6 @@ def test_files_that_do_not_fit_together_are_named(predict: Predict, tmp_path: Pa
     folder = tmp_path / "in"
     folder.mkdir()
     write_csv(folder / "a.csv", HEADER, [[1, "-", "001", 1]])
-    write_csv(folder / "b.csv", ["id", "code", "x"], [[1, "001", 1]])
-    with pytest.raises(TableError, match=r"b\.csv: no column 'note'"):
-        predict(folder)
     pa.parquet.write_table(typed(), folder / "b.csv")
     (folder / "b.csv").rename(folder / "b.parquet")
     with pytest.raises(TableError, match=r"b\.parquet: column 'id' is int64, but string in"):
@@ -414,6 +411,93 @@ def test_files_that_do_not_fit_together_are_named(predict: Predict, tmp_path: Pa
     (folder / "b.parquet").rename(folder / "b.txt")
     with pytest.raises(TableError, match=r"b\.txt: the file's name must end in"):
         predict(folder)
+
+
+def test_a_column_that_only_one_file_has_is_carried_too(predict: Predict, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write_csv(folder / "a.csv", ["id", "code", "x"], [[1, "001", 1]])
+    write_csv(folder / "b.csv", ["more", *HEADER], [["m", 2, "n", "001", 1]])
+    written(folder / "c.jsonl", '{"id":3,"code":"001","x":1,"most":"k"}\n')
+    predict(folder)
+    assert carried(tmp_path, "id") == ["1", "2", "3"]
+    assert carried(tmp_path, "note") == ["", "n", ""]
+    assert carried(tmp_path, "more") == ["", "m", ""]
+    assert carried(tmp_path, "most") == ["", "", "k"]
+    with pytest.raises(TableError, match=r"a\.csv: no column 'more'"):
+        predict(folder, columns=("more",))
+
+
+def test_numbers_of_json_are_carried_as_they_were_written(predict: Predict, tmp_path: Path) -> None:
+    ids = ["1.10", "1e3", "12345678901234567890.123", "12345678901234567890", "7"]
+    lines = [f'{{"id":{text},"code":"001","x":1,"note":[1,"a"]}}\n' for text in ids]
+    assert predict(written(tmp_path / "in.jsonl", "".join(lines))).predicted == len(ids)
+    assert carried(tmp_path, "id") == ids
+    assert carried(tmp_path, "note") == ['[1, "a"]'] * len(ids)
+
+
+def test_half_a_character_of_json_is_set_aside(predict: Predict, tmp_path: Path) -> None:
+    good = '{"id":1,"note":"\\ud83d\\ude00","code":"001","x":1}\n'
+    halves = [good.replace("\\ude00", ""), good.replace('"note":"\\ud83d', '"\\ud83d":"')]
+    summary = predict(written(tmp_path / "in.jsonl", good + "".join(halves)))
+    assert (summary.predicted, summary.rejected) == (1, 2)
+    assert carried(tmp_path, "note") == ["\U0001f600"]
+    assert [row[:3] for row in rejected(tmp_path)] == [
+        ("2", "", "not UTF-8"),
+        ("3", "", "not UTF-8"),
+    ]
+
+
+def test_a_line_may_be_longer_than_what_is_looked_at_first(
+    predict: Predict, tmp_path: Path
+) -> None:
+    line = '{"id":1,"note":"%s","code":"001","x":1}' % ("n" * 2**21)
+    assert predict(written(tmp_path / "in.jsonl", line)).predicted == 1
+    assert carried(tmp_path, "note") == ["n" * 2**21]
+
+
+def test_a_moment_beyond_the_years_of_python_is_set_aside(tmp_path: Path) -> None:
+    moments = pa.array([0, 86_400_000, 4 * 10**15] * 20, pa.timestamp("ms"))
+    table = pa.table({"t": moments, "when": moments, "y": [0.0, 1.0, 2.0] * 20})
+    learnt = table.filter(pa.compute.less(table["t"], pa.scalar(10**9, pa.timestamp("ms"))))
+    pa.parquet.write_table(learnt, tmp_path / "learn.parquet")
+    pa.parquet.write_table(table, tmp_path / "in.parquet")
+    train(
+        TrainSettings(
+            tmp_path / "learn.parquet", "y", task="regression", estimator="ridge",
+            identifiers=("when",), kinds={"t": "timestamp"}, models_dir=tmp_path / "models",
+        )
+    )  # fmt: skip
+    settings = BatchSettings(
+        str(tmp_path / "in.parquet"), f"{tmp_path}/out.csv", models_dir=tmp_path / "models",
+        max_rejected=MaxRejected(1, is_share=True),
+    )  # fmt: skip
+    summary = batch_predict(settings)
+    assert (summary.predicted, summary.rejected) == (40, 20)
+    assert rejected(tmp_path)[0][:2] == ("3", "t")
+
+
+def test_what_a_cell_cannot_hold_is_named(predict: Predict, tmp_path: Path) -> None:
+    lists = pa.array([[1], [2, 3]])
+    table = pa.table({"id": lists, "note": ["a", "b"], "code": ["001", "002"], "x": [1, 2]})
+    pa.parquet.write_table(table, tmp_path / "in.parquet")
+    with pytest.raises(TableError, match=r"column 'id' holds list<.*>, which a CSV can't; write"):
+        predict(tmp_path / "in.parquet")
+    predict(tmp_path / "in.parquet", "out.parquet")
+    assert pa.parquet.read_table(tmp_path / "out.parquet")["id"].to_pylist() == [[1], [2, 3]]
+    pa.parquet.write_table(table.set_column(3, "x", lists), tmp_path / "in.parquet")
+    with pytest.raises(TableError, match=r"in\.parquet: column 'x' holds list<.*>; a feature is"):
+        predict(tmp_path / "in.parquet", "out.parquet")
+
+
+def test_lines_are_counted_past_other_line_ends_in_quotes(
+    predict: Predict, tmp_path: Path, small_parts: None
+) -> None:
+    odd = '1,"a\rb\r\n\nc",001,1\n'  # three lines, as the file ends them
+    source = written(tmp_path / "in.csv", "id,note,code,x\n" + odd * 3 + "2,-,001,far\n")
+    summary = predict(source)
+    assert (summary.predicted, summary.rejected) == (3, 1)
+    assert rejected(tmp_path)[0][0] == "11"
 
 
 def test_columns_are_chosen_features_among_them(predict: Predict, tmp_path: Path) -> None:

@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 
 from tests.conftest import NOVEMBER, TRIVET
@@ -51,6 +54,33 @@ def proportional(pid: int) -> int:
     with suppress(OSError, IndexError):  # it has ended
         return int(Path(f"/proc/{pid}/smaps_rollup").read_text().partition("\nPss:")[2].split()[0])
     return 0
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_memory_is_bounded_whatever_the_width(
+    flights_store: Path, tmp_path: Path, ending: str
+) -> None:
+    rows = pa.csv.read_csv(NOVEMBER).slice(0, 4000)
+    notes = [f"{n:06}" * 4000 for n in range(4000)]  # 24 kB a row, 96 MB: alike within, so small
+    table = rows.append_column("note", [notes])
+    pa.parquet.write_table(pa.concat_tables([table] * 6), tmp_path / "in.parquet")
+    command = (TRIVET, "batch-predict", "--input", "in.parquet", "--output", f"out.{ending}")
+    options = ("--model", "flights", "--models-dir", flights_store, "--workers", "1")
+    assert peak([*command, *options], tmp_path) < 600
+
+
+def test_memory_is_bounded_however_many_rows_are_rejected(
+    flights_store: Path, tmp_path: Path
+) -> None:
+    header, row, _ = NOVEMBER.read_bytes().split(b"\n", 2)
+    (tmp_path / "in.csv").write_bytes(
+        header + b"\n" + (row.replace(b",11,", b",x,") + b"\n") * 10**6
+    )
+    command = (TRIVET, "batch-predict", "--input", "in.csv", "--output", "out.csv")
+    options = ("--model", "flights", "--models-dir", flights_store, "--max-rejected", "100%")
+    assert peak([*command, *options], tmp_path) < 600
+    with (tmp_path / "out.csv.rejected.csv").open() as file:
+        assert sum(1 for _ in file) == 1 + 10**6
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])

@@ -79,7 +79,7 @@ class Names(click.ParamType[Any]):
     ) -> tuple[str, ...]:
         """The names, in order."""
         if isinstance(value, str):
-            return tuple(next(csv.reader([value]), ()))
+            return tuple(dict.fromkeys(next(csv.reader([value]), ())))
         return tuple(value)
 
 

@@ -201,6 +201,21 @@ def _cast(values: pa.ChunkedArray, column: Column) -> Rows | None:
     return numbers
 
 
+def python_values(values: pa.Array) -> list[object]:
+    """The values of an array; a moment beyond Python's years is its number, as text."""
+    try:
+        return list(values.to_pylist())
+    except (OverflowError, ValueError):
+        return [_python_value(value) for value in values]
+
+
+def _python_value(value: pa.Scalar) -> object:
+    try:
+        return value.as_py()
+    except (OverflowError, ValueError):
+        return str(value.value)
+
+
 def _without_missing_words(words: pa.ChunkedArray) -> pa.ChunkedArray:
     trimmed = pc.utf8_trim_whitespace(words)
     missing = pc.is_in(pc.utf8_lower(trimmed), pa.array(sorted(MISSING_WORDS)))
@@ -213,7 +228,7 @@ def _encode_distinct(values: pa.ChunkedArray, column: Column) -> Rows:
     if not pa.types.is_dictionary(coded.type):
         coded = pc.dictionary_encode(coded)
     encode = cell_encoder(column, partial(as_json_value, kind=column.kind))
-    different = [*coded.dictionary.to_pylist(), None]  # the last one is for a cell without a value
+    different = [*python_values(coded.dictionary), None]  # the last is for a cell without a value
     numbers = np.array([encode(value) for value in different])
     positions: NDArray[np.intp] = coded.indices.fill_null(len(different) - 1).to_numpy()
     return numbers[positions]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -25,12 +25,14 @@ from trivet.batch.text import Reject, blocks
 from trivet.contract import Contract
 from trivet.encode import cell_encoder
 from trivet.errors import TableError
-from trivet.tables import Rows, encode_cells
+from trivet.tables import Rows, encode_cells, python_values
 
 #: So many bytes of text are parsed at once.
 BLOCK_BYTES = 4 * 2**20
-#: Of columns that have types, so many cells are read at once.
-CHUNK_CELLS = 2**19
+#: Of columns that have types, so many cells are read at once, of no more than so many bytes.
+CHUNK_CELLS, CHUNK_BYTES = 2**19, 16 * 2**20
+#: Parquet does not say how large its rows are: so many are looked at.
+SAMPLED_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ class Reader:
                     continue
                 taken.append((line, raw))
                 rows.append([encode(record.get(name)) for name, encode in encoders])
-                texts.append([_json_text(record.get(name)) for name in self.schema.names])
+                texts.append(_json_texts(raw, record, self.schema.names))
             for start in range(0, max(len(rows), 1), self.chunk_rows or BLOCK_BYTES):
                 some = slice(start, start + (self.chunk_rows or BLOCK_BYTES))
                 yield Chunk(
@@ -128,11 +130,12 @@ class Reader:
             if name in self.schema.names or name in self.contract.feature_names
         ]
         schema = pa.schema([part.file.schema.field(name) for name in names])
-        most = self.chunk_rows or max(CHUNK_CELLS // max(len(names), 1), 1)
         with part.file.source.open() as stream:
-            for batch in _batches(part, stream, names, most):
-                table = pa.Table.from_batches([batch]).select(names).cast(schema)
-                yield from self._table_chunks(table, partial(_typed_row, table, line), (), most)
+            most = self.chunk_rows or _rows_at_once(part, stream, schema)
+            for table in _tables(part, stream, schema, most):
+                size = self.chunk_rows or _fitting(table)
+                place = partial(_typed_row, table, line)
+                yield from self._table_chunks(table, place, (), size)
                 line += table.num_rows
 
     def _table_chunks(
@@ -143,10 +146,20 @@ class Reader:
             some = table.slice(start, size)
             yield Chunk(
                 self._encode(some),
-                some.select(self.schema.names),
+                self._carried(some),
                 partial(_later, place, start),
                 () if start else rejects,
             )
+
+    def _carried(self, table: pa.Table) -> pa.Table:
+        """The columns to carry along; one that only other inputs have is empty."""
+        columns = [
+            table.column(column.name)
+            if column.name in table.column_names
+            else pa.nulls(table.num_rows, column.type)
+            for column in self.schema
+        ]
+        return pa.table(columns, schema=self.schema)
 
     def _encode(self, table: pa.Table) -> Rows:
         rows = np.full((table.num_rows, len(self.contract.columns)), np.nan, order="F")
@@ -179,6 +192,28 @@ def _text(part: Part) -> Iterator[Any]:
         yield stream
 
 
+def _rows_at_once(part: Part, stream: Any, schema: pa.Schema) -> int:
+    """How many rows make a chunk, judged by the first ones of a part."""
+    cells = max(CHUNK_CELLS // max(len(schema), 1), 1)
+    for table in _tables(part, stream, schema, min(SAMPLED_ROWS, cells)):
+        stream.seek(0)
+        return min(cells, _fitting(table))
+    return cells
+
+
+def _fitting(table: pa.Table) -> int:
+    """How many rows like those of a table hold no more than `CHUNK_BYTES`."""
+    return max(CHUNK_BYTES * int(table.num_rows) // max(int(table.nbytes), 1), 1)
+
+
+def _tables(part: Part, stream: Any, schema: pa.Schema, most: int) -> Iterator[pa.Table]:
+    """The rows of a part that have types, so many at a time at the most."""
+    for batch in _batches(part, stream, schema.names, most):
+        for start in range(0, batch.num_rows, most):
+            some = pa.Table.from_batches([batch.slice(start, most)])
+            yield some.select(schema.names).cast(schema)
+
+
 def _batches(part: Part, stream: Any, names: list[str], most: int) -> Iterator[pa.RecordBatch]:
     if part.file.source.format == "parquet":
         yield from _parquet_rows(pa.parquet.ParquetFile(stream), part, names, most)
@@ -208,7 +243,8 @@ def _parquet_rows(file: Any, part: Part, names: list[str], most: int) -> Iterato
 
 
 def _typed_row(table: pa.Table, line: int, row: int) -> tuple[int, bytes]:
-    [record] = table.slice(row, 1).to_pylist()
+    some = table.slice(row, 1).combine_chunks()
+    record = {name: python_values(some[name].chunk(0))[0] for name in some.column_names}
     return line + row, json.dumps(record, default=str, ensure_ascii=False).encode()
 
 
@@ -216,7 +252,9 @@ def _json_record(raw: bytes, known: set[str]) -> tuple[dict[str, Any], tuple[str
     """A line's object; or, where it is none that can be a row, the field and the reason."""
     try:
         record = json.loads(raw.decode())
-    except UnicodeDecodeError:
+        if b"\\u" in raw:  # which may be half of a character
+            json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeError:
         return {}, ("", "not UTF-8")
     except (ValueError, RecursionError):
         return {}, ("", "not JSON")
@@ -227,10 +265,16 @@ def _json_record(raw: bytes, known: set[str]) -> tuple[dict[str, Any], tuple[str
     return record, None
 
 
-def _json_text(value: object) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False)
+def _json_texts(raw: bytes, record: dict[str, Any], names: Iterable[str]) -> list[str | None]:
+    """The fields to carry along; a number as it was written."""
+    values = {name: record.get(name) for name in names}
+    if any(isinstance(value, float) for value in values.values()):
+        written = json.loads(raw, parse_float=str, parse_constant=str)
+        values |= {name: written[name] for name in names if isinstance(values[name], float)}
+    return [
+        value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for value in values.values()
+    ]
 
 
 def _text_table(names: Sequence[str], rows: Sequence[Sequence[str | None]]) -> pa.Table:

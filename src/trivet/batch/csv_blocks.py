@@ -8,7 +8,7 @@ from functools import cache
 import pyarrow as pa
 import pyarrow.csv
 
-from trivet.batch.text import Layout, Record, Reject, records
+from trivet.batch.text import Layout, Reject, records
 from trivet.contract import Column
 
 #: The line that a row started in, and the row as it stood.
@@ -37,18 +37,17 @@ class CsvParser:
         """The rows of a block that starts in a ``line``, their places, and what is no row."""
 
         @cache
-        def found() -> tuple[list[Record], list[Reject]]:
+        def found() -> tuple[list[tuple[int, bytes]], list[Reject]]:
             return self._sort_out(block, line)
 
         def place(row: int) -> tuple[int, bytes]:
-            record = found()[0][row]
-            return record.line, record.raw
+            return found()[0][row]
 
         try:
             return self._table(block), place, []
         except pa.ArrowInvalid:
             rows, rejects = found()
-            return self._table(b"".join(record.raw for record in rows)), place, rejects
+            return self._table(b"".join(raw for _, raw in rows)), place, rejects
 
     def _table(self, text: bytes) -> pa.Table:
         try:
@@ -80,9 +79,9 @@ class CsvParser:
             ),
         )
 
-    def _sort_out(self, block: bytes, line: int) -> tuple[list[Record], list[Reject]]:
-        """The records of a block that are rows, and those that are none."""
-        rows: list[Record] = []
+    def _sort_out(self, block: bytes, line: int) -> tuple[list[tuple[int, bytes]], list[Reject]]:
+        """The lines and bytes of the records that are rows, and the records that are none."""
+        rows: list[tuple[int, bytes]] = []
         rejects: list[Reject] = []
         width = len(self._names)
         for record in records(block, line, self._layout):
@@ -96,7 +95,7 @@ class CsvParser:
                 column = self._names[unreadable[0]]
                 rejects.append(Reject(record.line, column, "not UTF-8", record.raw))
             else:
-                rows.append(record)
+                rows.append((record.line, record.raw))
         return rows, rejects
 
 

@@ -13,14 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from trivet.batch.sources import Source
-from trivet.batch.text import Layout, read_fully, records
+from trivet.batch.text import BOM, LONGEST, Layout, read_fully, records
 from trivet.contract import Contract
 from trivet.errors import TableError
 from trivet.tables import absent_columns, plain_schema, require_columns
 
 #: A CSV's header ends, and the fields of a JSON Lines file have all occurred, within so many bytes.
 BEGINNING = 2**20
-BOM = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,14 @@ def open_input(source: Source, delimiter: str) -> InputFile:
 
 
 def absent_features(inputs: Sequence[InputFile], contract: Contract) -> list[str]:
-    """Features that no input has, or one has not."""
+    """Features that no input has, or one has not; raises `TableError` for an unusable one."""
+    for each in inputs:
+        for column in each.schema:
+            if column.name in contract.feature_names and pa.types.is_nested(column.type):
+                raise TableError(
+                    f"{each.source.name}: column {column.name!r} holds {column.type}; a feature is "
+                    "one value a row"
+                )
     names = [
         name
         for each in inputs
@@ -72,20 +78,24 @@ def absent_features(inputs: Sequence[InputFile], contract: Contract) -> list[str
 def carried_columns(
     inputs: Sequence[InputFile], contract: Contract, columns: tuple[str, ...] | None
 ) -> pa.Schema:
-    """The columns to carry along: of the first input, and the same in all others."""
-    first = inputs[0]
-    if columns is None:
-        features = set(contract.feature_names)
-        columns = tuple(name for name in first.schema.names if name not in features)
+    """The columns to carry along: ``columns``, or all of any input that are no features.
+
+    Raises `TableError` where one is not the same in two inputs.
+    """
+    features = set(contract.feature_names)
+    found: dict[str, tuple[pa.Field, str]] = {}
     for each in inputs:
-        require_columns(each.schema.names, columns, each.source.name)
-        for name in columns:
-            if (kind := each.schema.field(name).type) != (wanted := first.schema.field(name).type):
+        require_columns(each.schema.names, columns or (), each.source.name)
+        for column in each.schema:
+            if column.name in features if columns is None else column.name not in columns:
+                continue
+            first, source = found.setdefault(column.name, (column, each.source.name))
+            if column.type != first.type:
                 raise TableError(
-                    f"{each.source.name}: column {name!r} is {kind}, but {wanted} in "
-                    f"{first.source.name}; predict the two into outputs of their own"
+                    f"{each.source.name}: column {column.name!r} is {column.type}, but "
+                    f"{first.type} in {source}; predict the two into outputs of their own"
                 )
-    return pa.schema([first.schema.field(name) for name in columns])
+    return pa.schema([found[name][0] for name in columns or found])
 
 
 def text_schema(names: Iterable[str]) -> pa.Schema:
@@ -95,8 +105,11 @@ def text_schema(names: Iterable[str]) -> pa.Schema:
 
 def open_arrow(stream: BinaryIO) -> Any:
     """The reader of an Arrow file, which can be entered anywhere, or of a stream, which can't."""
-    is_file = stream.read(6) == b"ARROW1"
+    beginning = stream.read(6)
     stream.seek(0)
+    if beginning.startswith(b"FEA1"):
+        raise pa.ArrowInvalid("it is Feather version 1; save it as version 2")
+    is_file = beginning == b"ARROW1"
     return pa.ipc.open_file(stream) if is_file else pa.ipc.open_stream(stream)
 
 
@@ -123,12 +136,17 @@ def _open_csv(source: Source, stream: BinaryIO, delimiter: str) -> InputFile:
 
 
 def _open_jsonl(source: Source, stream: BinaryIO) -> InputFile:
-    beginning = read_fully(source.decompressed(stream), BEGINNING)
+    text = source.decompressed(stream)
+    beginning = read_fully(text, BEGINNING)
+    if b"\n" not in beginning:
+        beginning += read_fully(text, LONGEST)
     names: dict[str, None] = {}
     for line in beginning.removeprefix(BOM).splitlines():
         with suppress(ValueError, RecursionError):  # a row to be rejected, or cut off here
             record = json.loads(line)
-            names |= dict.fromkeys(record if isinstance(record, dict) else ())
+            fields = record if isinstance(record, dict) else ()
+            "".join(fields).encode()  # which half a character can't be
+            names |= dict.fromkeys(fields)
     if not names:
         raise TableError(f"{source.name}: holds no row; each line should be a JSON object")
     start = len(BOM) if beginning.startswith(BOM) else 0

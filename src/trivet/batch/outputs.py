@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from trivet.batch.folder import Folder
+from trivet.batch.folder import Folder, canonical
 from trivet.batch.parts import Part
 from trivet.batch.text import Reject
 from trivet.contract import Contract
@@ -26,6 +26,10 @@ from trivet.errors import TableError
 from trivet.predictor import Predictions
 
 REJECTED_COLUMNS = ("file", "line", "column", "reason", "row")
+#: A row group of Parquet has so many bytes, or all rows of a part.
+GROUP_BYTES = 64 * 2**20
+#: What files of a directory of parts are called.
+PART = re.compile(r"part-\d{5,}\.(csv|parquet)")
 ShardFormat = Literal["csv", "csv with header", "parquet", "arrow"]
 
 
@@ -41,8 +45,7 @@ class Output:
     @classmethod
     def of(cls, text: str) -> Output:
         """The output that a text names; raises `TableError` for one that can't be written."""
-        directory = text.endswith("/")
-        address = text.rstrip("/") if "://" in text else str(Path.cwd() / text.rstrip("/"))
+        directory, address = text.endswith("/"), canonical(text)
         ending = PurePosixPath(address).suffix.lower()
         if directory and ending not in (".csv", ".parquet"):
             ending = ".parquet"
@@ -53,6 +56,13 @@ class Output:
             )
         if not directory and Path(address).is_dir():
             raise TableError(f"{text}: is a directory; for a directory of parts write {text}/")
+        if directory:
+            others = [name for name in Folder(address).names() if not PART.fullmatch(name)]
+            if others:
+                raise TableError(
+                    f"{text}: holds {others[0]}, which is no part of a batch and would be lost; "
+                    "choose another directory"
+                )
         return cls(text.rstrip("/"), address, "csv" if ending == ".csv" else "parquet", directory)
 
     def beside(self, ending: str) -> tuple[Folder, str]:
@@ -88,6 +98,16 @@ def output_schema(contract: Contract, carried: pa.Schema) -> pa.Schema:
                 "out with --columns"
             )
     return pa.schema([*carried, *added])
+
+
+def require_plain(carried: pa.Schema) -> None:
+    """Raise `TableError` for a column that cells of a CSV can't hold."""
+    for column in carried:
+        if pa.types.is_nested(column.type):
+            raise TableError(
+                f"column {column.name!r} holds {column.type}, which a CSV can't; write Parquet, or "
+                "leave it out with --columns"
+            )
 
 
 def prediction_columns(predictions: Predictions, version: str, schema: pa.Schema) -> list[Any]:
@@ -165,9 +185,14 @@ def joining(stream: Any, output: Output, schema: pa.Schema, delimiter: str) -> I
     with pa.parquet.ParquetWriter(stream, schema) as parquet:
 
         def join(shard: Any) -> None:
-            table = pa.ipc.open_file(shard).read_all()
-            if table.num_rows:
-                parquet.write_table(table)
+            reader = pa.ipc.open_file(shard)
+            group: list[pa.RecordBatch] = []
+            for at in range(reader.num_record_batches):
+                group.append(reader.get_batch(at))
+                last = at == reader.num_record_batches - 1
+                if last or sum(batch.nbytes for batch in group) >= GROUP_BYTES:
+                    parquet.write_table(pa.Table.from_batches(group))
+                    group.clear()
 
         yield join
 

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 
-from trivet.batch.folder import writing_to
+from trivet.batch.folder import Folder, writing_to
 from trivet.batch.outputs import REJECTED_COLUMNS, Output, csv_header, joining
 from trivet.batch.settings import MaxRejected
 from trivet.batch.staging import SHARDS
@@ -17,6 +17,14 @@ from trivet.batch.work import Job, rejected_name, shard_name
 REJECTED, SUMMARY = ".rejected.csv", ".summary.json"
 #: In the folder of the run: the output before it is shown, and the one from before.
 JOINED, REPLACED = "joined", "replaced"
+
+
+def restore(staging: Folder, output: Output) -> None:
+    """Put back a directory that a run has moved away: it was killed before it put its own there."""
+    beside, name = output.beside("")
+    if REPLACED in staging.names() and name not in beside.names():
+        with writing_to(output.name):
+            staging.move(REPLACED, beside, name)
 
 
 def join_shards(
@@ -63,9 +71,9 @@ def publish_rejected(done: Sequence[PartReport], job: Job, output: Output) -> No
 
 def publish(summary: Summary, job: Job, output: Output) -> None:
     """Show the output, by one rename, and then the summary; nothing else is left."""
-    beside, summary_name = output.beside(SUMMARY)
+    beside, name = output.beside("")
+    summary_name = name + SUMMARY
     beside.remove(summary_name)
-    name = output.address.rpartition("/")[2]
     if output.directory:
         if name in beside.names():  # a folder can't be replaced by a rename, only moved away
             beside.move(name, job.reports, REPLACED)

@@ -14,16 +14,17 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path
 
 from trivet.artifact import MANIFEST, Artifact
 from trivet.batch.chunks import Reader
 from trivet.batch.fan_out import fan_out
-from trivet.batch.folder import Folder, writing_to
+from trivet.batch.folder import Folder, canonical, writing_to
 from trivet.batch.inputs import InputFile, absent_features, carried_columns, open_input
-from trivet.batch.outputs import Output, output_schema
+from trivet.batch.outputs import Output, output_schema, require_plain
 from trivet.batch.parts import parts_of, workers_for
-from trivet.batch.results import REJECTED, join_shards, publish, publish_rejected
+from trivet.batch.results import REJECTED, join_shards, publish, publish_rejected, restore
 from trivet.batch.settings import BatchSettings
 from trivet.batch.sources import STANDARD, find_sources
 from trivet.batch.staging import SHARDS, SPOOL, Plan, begin, staging_for
@@ -60,6 +61,8 @@ def batch_predict(settings: BatchSettings, watch: Watch = lambda reports, _: rep
 
 def _run_to_stdout(settings: BatchSettings, artifact: Artifact, watch: Watch) -> Summary:
     """As to a file, which is then copied; rejected rows stay in the working directory."""
+    if sys.stdout is None:
+        raise TableError("standard output: is closed; name a file")
     with tempfile.TemporaryDirectory() as folder:
         output = replace(Output.of(f"{folder}/stdout.csv"), name="stdout")
         try:
@@ -69,13 +72,15 @@ def _run_to_stdout(settings: BatchSettings, artifact: Artifact, watch: Watch) ->
             with writing_to(f"stdout{REJECTED}"):
                 if rejected.exists():
                     shutil.copy(rejected, Path.cwd() / f"stdout{REJECTED}")
-        with Path(output.address).open("rb") as file:
+        with writing_to("standard output"), Path(output.address).open("rb") as file:
             shutil.copyfileobj(file, sys.stdout.buffer, 2**20)
+            sys.stdout.buffer.flush()
         return summary
 
 
 def _run(settings: BatchSettings, output: Output, artifact: Artifact, watch: Watch) -> Summary:
     with staging_for(output.address, output.name) as staging:
+        restore(staging, output)
         inputs = _inputs(settings, output, Path(staging.path(SPOOL)))
         absent = absent_features(inputs, artifact.manifest.contract)
         job = _job(settings, output, artifact, inputs, staging)
@@ -100,8 +105,15 @@ def _run(settings: BatchSettings, output: Output, artifact: Artifact, watch: Wat
 def _inputs(settings: BatchSettings, output: Output, spool: Path) -> list[InputFile]:
     sources = find_sources(settings.input, spool)
     for source in sources:
-        if source.address == output.address or source.address.startswith(f"{output.address}/"):
+        if f"{canonical(source.address)}/".startswith(f"{output.address}/"):
             raise TableError(f"{output.name}: is the input too; write to another file")
+    if settings.input != STANDARD:
+        read = canonical(settings.input)
+        if output.address.startswith(f"{read}/") or fnmatch(output.address, read):
+            raise TableError(
+                f"{output.name}: lies in the input {settings.input}, so that the next run would "
+                "read it; write to another place"
+            )
     return [open_input(source, settings.delimiter) for source in sources]
 
 
@@ -114,6 +126,8 @@ def _job(
 ) -> Job:
     contract = artifact.manifest.contract
     carried = carried_columns(inputs, contract, settings.columns)
+    if output.format == "csv":
+        require_plain(carried)
     return Job(
         model=_sealed(artifact, portable=settings.cluster is not None),
         reader=Reader(contract, carried, settings.chunk_rows),

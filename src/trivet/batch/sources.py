@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal, TypeVar
 
-import fsspec
 import pyarrow as pa
 
+from trivet.batch.folder import is_local, locate
+from trivet.batch.text import BOM
 from trivet.errors import TableError
 
 Format = Literal["csv", "jsonl", "parquet", "arrow"]
@@ -56,7 +57,8 @@ class Source:
     def open(self) -> Iterator[BinaryIO]:
         """The file's bytes as they lie there; raises `TableError` where it can't be read."""
         try:
-            with fsspec.open(self.address, "rb") as stream:
+            system, path = locate(self.address)
+            with system.open(path, "rb") as stream:
                 yield stream
         except (OSError, EOFError, pa.ArrowException) as error:
             reason = " ".join(str(getattr(error, "strerror", None) or error).split())
@@ -70,7 +72,7 @@ class Source:
 
     def check_unchanged(self) -> None:
         """Raise `TableError` where the file is not the one that was found at the start."""
-        system, path = fsspec.url_to_fs(self.address)
+        system, path = locate(self.address)
         system.invalidate_cache()
         if self.name != STANDARD_INPUT and (self.size, self.stamp) != _facts(system.info(path)):
             raise TableError(
@@ -85,21 +87,23 @@ def find_sources(address: str, spool: Path) -> list[Source]:
     ``-`` is standard input, kept in ``spool`` so that it can be read in parts. Raises `TableError`.
     """
     if address == STANDARD:
+        if sys.stdin is None:
+            raise TableError(f"{STANDARD_INPUT}: is closed; name a file, or send one")
         with spool.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file, 2**20)
         return [_standard_input(spool)]
+    system, path = locate(address)
     try:
-        system, path = fsspec.url_to_fs(address)
         found = _files(system, path)
-    except (ImportError, ValueError) as error:  # a scheme that nothing is installed for
-        raise TableError(f"{address}: can't be reached: {error}") from error
     except OSError as error:
         raise TableError(f"{address}: can't be read: {error.strerror or error}") from error
     if not found:
         raise TableError(f"{address}: no such file; check the path")
-    local = "file" in system.protocol
+    local = is_local(system)
     sources = []
     for path, info in found:
+        if any("\udc80" <= sign <= "\udcff" for sign in path):
+            raise TableError(f"{path!r}: the name of the file is not UTF-8; rename it")
         name = _shown(path) if local else system.unstrip_protocol(path)
         address = path if local else name
         sources.append(Source(name, address, *format_of(name), *_facts(info)))
@@ -159,7 +163,7 @@ def _standard_input(spool: Path) -> Source:
         compression = _by_magic(COMPRESSION_MAGIC, file.read(8))
         file.seek(0)
         text = pa.CompressedInputStream(file, compression) if compression else file
-        kind = _by_magic(FORMAT_MAGIC, text.read(64).lstrip()) or "csv"
+        kind = _by_magic(FORMAT_MAGIC, text.read(64).removeprefix(BOM).lstrip()) or "csv"
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Source(STANDARD_INPUT, str(spool), kind, compression, spool.stat().st_size, digest)

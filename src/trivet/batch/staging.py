@@ -51,7 +51,11 @@ def staging_for(address: str, name: str) -> Iterator[Folder]:
             held = not folder.is_local or stack.enter_context(_locked(Path(folder.path(LOCK))))
         if not held:
             raise BatchError(f"{name}: another run is writing it; wait for that one, or end it")
-        yield folder
+        try:
+            yield folder
+        finally:
+            if set(folder.names()) <= {LOCK, SPOOL}:  # nothing to go on with
+                folder.remove()
 
 
 def begin(folder: Folder, plan: Plan, resume: bool) -> bool:
@@ -60,20 +64,21 @@ def begin(folder: Folder, plan: Plan, resume: bool) -> bool:
     What a run before has left is removed, unless ``resume``; then, raises `BatchError` where it was
     another plan's.
     """
-    content = folder.read(PLAN)
+    shards, content = Folder(f"{folder.address}/{SHARDS}"), folder.read(PLAN)
     if content is not None and resume:
         try:
             before = Plan.model_validate_json(content)
         except ValidationError:
             before = None
         if before == plan:
+            shards.create()
             return True
         reason = plan.difference(before) if before else "its plan can't be read"
         raise BatchError(
             f"the run before can't be gone on with: {reason}; leave out --resume to start over"
         )
     clear(folder)
-    Folder(f"{folder.address}/{SHARDS}").create()
+    shards.create()
     with folder.writing(PLAN) as stream:
         stream.write(plan.model_dump_json().encode())
     return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,7 @@ class Tally:
         self.rows = 0
         self._target = contract.target
         self._predicted = 0
+        self._rejected: Counter[str] = Counter()
         self._labels: Counter[str] = Counter()
         self._answers: list[NDArray[np.float64]] = []
         self._missing = np.zeros(len(contract.columns), dtype=np.int64)
@@ -69,9 +70,11 @@ class Tally:
         else:
             self._answers.append(np.array(predictions.values, dtype=np.float64))
 
-    def report(
-        self, part: Part, rejects: Sequence[Reject], shard_bytes: int, rejected_bytes: int
-    ) -> PartReport:
+    def reject(self, rejects: Iterable[Reject]) -> None:
+        """Count rows that are set aside."""
+        self._rejected.update(_reason(reject) for reject in rejects)
+
+    def report(self, part: Part, shard_bytes: int, rejected_bytes: int) -> PartReport:
         """The counts of a part that is done."""
         answers = np.concatenate(self._answers) if self._answers else np.empty(0)
         shares = np.linspace(0, 1, QUANTILES)
@@ -80,7 +83,7 @@ class Tally:
             weight=part.weight,
             rows=self.rows,
             predicted=self._predicted,
-            rejected=Counter(_reason(reject) for reject in rejects),
+            rejected=self._rejected,
             labels=self._labels,
             quantiles=tuple(np.quantile(answers, shares).tolist()) if len(answers) else (),
             missing=tuple(self._missing.tolist()),

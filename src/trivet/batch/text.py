@@ -17,6 +17,7 @@ import numpy as np
 
 #: A record beyond this many bytes is taken for a quote that was never closed.
 LONGEST = 64 * 2**20
+BOM = b"\xef\xbb\xbf"
 QUOTE, NEWLINE, RETURN = ord('"'), ord("\n"), ord("\r")
 
 
@@ -89,8 +90,9 @@ def records(block: bytes, line: int, layout: Layout) -> Iterator[Record]:
             yield text
 
     for cells in csv.reader(lines(), delimiter=layout.delimiter):
-        yield Record(line, "".join(taken).encode("latin-1"), cells)
-        line += len(taken)
+        raw = "".join(taken).encode("latin-1")
+        yield Record(line, raw, cells)
+        line += layout.lines(raw)
         taken.clear()
 
 

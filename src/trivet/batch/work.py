@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -60,26 +62,25 @@ def predict_part(job: Job, part: Part) -> PartReport:
             "at the same paths, or use addresses such as s3://"
         )
     predictor = load(job.model)
-    tally, rejects = Tally(predictor.contract), list[Reject]()
+    tally = Tally(predictor.contract)
     shard, rejected = shard_name(job, part.number), rejected_name(part.number)
     with writing_to(job.output_name):
-        with (
-            job.shards.writing(shard) as stream,
-            shard_writer(stream, job.shard, job.schema, job.delimiter) as writer,
-        ):
+        with ExitStack() as stack:
+            stream = stack.enter_context(job.shards.writing(shard))
+            writer = stack.enter_context(shard_writer(stream, job.shard, job.schema, job.delimiter))
+            aside: BinaryIO | None = None
             for chunk in job.reader.chunks(part):
                 tally.rows += len(chunk.rows) + len(chunk.rejects)
                 good, predictions, unfit = _predict_chunk(predictor, chunk)
-                rejects += [*chunk.rejects, *unfit]
+                if rejects := sorted([*chunk.rejects, *unfit], key=lambda each: each.line):
+                    aside = aside or stack.enter_context(job.reports.writing(rejected))
+                    aside.write(rejected_csv(part, rejects))
+                    tally.reject(rejects)
                 added = prediction_columns(predictions, job.model.version, job.schema)
                 writer.write(pa.table([*good.carried.columns, *added], schema=job.schema))
                 tally.add(good.rows, predictions)
-        if rejects:
-            with job.reports.writing(rejected) as stream:
-                stream.write(rejected_csv(part, sorted(rejects, key=lambda each: each.line)))
-        report = tally.report(
-            part, rejects, job.shards.size(shard), max(job.reports.size(rejected), 0)
-        )
+        size = job.reports.size(rejected) if aside else 0
+        report = tally.report(part, job.shards.size(shard), size)
         with job.reports.writing(report_name(part.number)) as stream:
             stream.write(report.model_dump_json().encode())
     return report
