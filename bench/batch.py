@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -185,6 +186,7 @@ def main(
     rounds: int, rows: int, large: int, limit: int, models: tuple[str, ...], only: tuple[str, ...]
 ) -> None:
     """Measure batch inference."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaves no contestant behind
     need_disk(max(rows, large) * BYTES_A_ROW)
     models = models or tuple(ESTIMATORS)
     chosen = [each for each in CONTESTANTS if not only or each.name in only]

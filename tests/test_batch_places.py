@@ -69,6 +69,7 @@ def test_an_output_that_the_next_run_would_read_is_refused(
     with pytest.raises(TableError, match="so that the next run would read it"):
         predict(source, output)
     assert not (here / output).exists()
+    assert predict("*.csv", "below/o.csv").predicted == 20
 
 
 def test_a_directory_that_holds_anything_else_is_not_replaced(predict: Predict, here: Path) -> None:

@@ -14,8 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
-from fnmatch import fnmatch
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from trivet.artifact import MANIFEST, Artifact
 from trivet.batch.chunks import Reader
@@ -109,7 +108,7 @@ def _inputs(settings: BatchSettings, output: Output, spool: Path) -> list[InputF
             raise TableError(f"{output.name}: is the input too; write to another file")
     if settings.input != STANDARD:
         read = canonical(settings.input)
-        if output.address.startswith(f"{read}/") or fnmatch(output.address, read):
+        if output.address.startswith(f"{read}/") or PurePosixPath(output.address).match(read):
             raise TableError(
                 f"{output.name}: lies in the input {settings.input}, so that the next run would "
                 "read it; write to another place"
