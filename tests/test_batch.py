@@ -226,7 +226,7 @@ def test_a_column_that_csv_cannot_hold_is_named(
     table = pa.csv.read_csv(november)
     table = table.append_column("tags", pa.array([["a"]] * table.num_rows))
     pa.parquet.write_table(table, tmp_path / "november.parquet")
-    with pytest.raises(TableError, match="can't be written"):
+    with pytest.raises(TableError, match=r"'tags' holds list.*write Parquet"):
         predict(tmp_path / "november.parquet", tmp_path / "out.csv")
     predict(tmp_path / "november.parquet", tmp_path / "out.parquet")
 

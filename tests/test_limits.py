@@ -210,6 +210,7 @@ def test_the_word_that_sagemaker_adds_is_taken(tmp_path: Path) -> None:
     assert "no model in this store" in result.stderr
 
 
+@pytest.mark.slow
 def test_the_end_does_not_wait_for_a_log_that_nobody_reads(
     flights_store: Path, tmp_path: Path
 ) -> None:

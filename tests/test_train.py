@@ -154,6 +154,7 @@ def test_a_bad_cell_is_named_by_its_row_in_the_file(store: ModelStore, tmp_path:
         train(replace(settings, models_dir=store.root))
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_publish_one_version(store: ModelStore) -> None:
     command: list[str | Path] = [TRIVET, "train", "--data", FLIGHTS.data, *OPTIONS]
     command += ["--model", "flights", "--models-dir", store.root]

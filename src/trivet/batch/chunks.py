@@ -55,7 +55,7 @@ class Chunk:
         positions, place = np.flatnonzero(good), self.place
         return Chunk(
             self.rows[good],
-            self.carried.filter(pa.array(good)),
+            self.carried.filter(pa.array(good)) if self.carried.columns else self.carried,
             lambda row: place(int(positions[row])),
             self.rejects,
         )
