@@ -146,7 +146,7 @@ def cluster() -> Iterator[tuple[str, list[int]]]:
         port = free.getsockname()[1]
     address = f"tcp://127.0.0.1:{port}"
     quiet = ["--no-dashboard", "--host", "127.0.0.1"]
-    one_thread = ["--nworkers", "1", "--nthreads", "1", "--local-directory", FOLDER / "dask"]
+    one_thread = ["--nthreads", "1", "--no-nanny", "--local-directory", FOLDER / "dask"]
     commands = [["scheduler", "--port", str(port), *quiet]]
     commands += [["worker", address, *quiet, *map(str, one_thread)]] * CLUSTER_WORKERS
     processes = []
