@@ -132,7 +132,7 @@ def beside_cluster(runs: Runs, rows: int) -> list[str]:
     if not any(name == CLUSTER for name, _ in runs):
         return []
     text = (
-        f"`{CLUSTER}` is told `--cluster`: a `dask scheduler` and two `dask worker` of one thread "
+        f"`{CLUSTER}` is told `--cluster`: a `dask scheduler` and two `dask worker --no-nanny` of one thread "
         "each, on the same machine, whose memory is counted in."
     )
     heading = f"## Trivet on a cluster, {TITLES[BOOSTING]}"
