@@ -132,8 +132,8 @@ def beside_cluster(runs: Runs, rows: int) -> list[str]:
     if not any(name == CLUSTER for name, _ in runs):
         return []
     text = (
-        f"`{CLUSTER}` is told `--cluster`: a `dask scheduler` and two `dask worker --no-nanny` of one thread "
-        "each, on the same machine, whose memory is counted in."
+        f"`{CLUSTER}` is told `--cluster`: a `dask scheduler` and two `dask worker --no-nanny` of "
+        "one thread each, on the same machine, whose memory is counted in."
     )
     heading = f"## Trivet on a cluster, {TITLES[BOOSTING]}"
     return ["", heading, "", text, "", f"| contestant | {COLUMNS}", LINE, *table]
