@@ -11,8 +11,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,8 @@ from moto.server import ThreadedMotoServer
 from tests.conftest import NOVEMBER, wait_until
 from trivet.batch.run import batch_predict
 from trivet.batch.settings import BatchSettings
-from trivet.errors import BatchError
+from trivet.batch.tally import PartReport
+from trivet.errors import BatchError, TableError
 
 #: The command, with parts so small that a short table has many.
 COMMAND = (
@@ -249,6 +250,19 @@ def test_a_full_disk_is_one_line_and_loses_nothing(
     subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
     assert run(settings, "--resume").returncode == 0
     assert content(Path(settings.output)) == expected
+
+
+def test_a_disk_full_to_the_last_byte_is_expected_trouble_too(
+    settings: BatchSettings, small_disk: Path
+) -> None:
+    def fill(reports: Iterable[PartReport], _: int) -> Iterator[PartReport]:
+        with suppress(OSError):
+            (small_disk / "other").write_bytes(bytes(2**20))
+        yield from reports
+
+    settings = replace(settings, output=str(small_disk / "out.csv"))
+    with pytest.raises(TableError, match=r"out\.csv: can't be written \(No space left on device\)"):
+        batch_predict(settings, fill)
 
 
 def test_a_folder_that_may_not_be_written_is_named(

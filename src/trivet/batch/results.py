@@ -35,18 +35,14 @@ def join_shards(
     It stops where more rows are rejected than a number that is ``allowed``.
     """
     done: list[PartReport] = []
-    with ExitStack() as stack:
+    with writing_to(output.name), ExitStack() as stack:  # also what is left to write at its end
         if not output.directory:
-            with writing_to(output.name):
-                stream = stack.enter_context(job.reports.writing(JOINED))
-                join = stack.enter_context(joining(stream, output, job.schema, job.delimiter))
+            stream = stack.enter_context(job.reports.writing(JOINED))
+            join = stack.enter_context(joining(stream, output, job.schema, job.delimiter))
         for report in reports:
             done.append(report)
             if not output.directory:
-                with (
-                    writing_to(output.name),
-                    job.shards.reading(shard_name(job, report.number)) as shard,
-                ):
+                with job.shards.reading(shard_name(job, report.number)) as shard:
                     join(shard)
             rejected = sum(each.rows - each.predicted for each in done)
             if not (allowed.is_share or allowed.allows(rejected, 0)):
