@@ -47,8 +47,8 @@ from environments import PACKAGES, install, save_for_mlflow
 from processes import FailedError, last_words, stop
 from processes import run as run_process
 
-from trivet.artifact import Artifact
-from trivet.store import ModelStore
+from trivet.model.artifact import Artifact
+from trivet.model.store import ModelStore
 
 RESULTS = ROOT / "bench/results/batch.md"
 ESTIMATORS = {BOOSTING: "hist_gradient_boosting", LOGISTIC: "logistic"}

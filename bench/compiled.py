@@ -16,10 +16,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from trivet.compiled import CompiledPipeline
-from trivet.fitted import to_frame
-from trivet.store import ModelStore
-from trivet.tables import encode_table, read_table
+from trivet.model.compiled import CompiledPipeline
+from trivet.model.fitted import to_frame
+from trivet.model.store import ModelStore
+from trivet.rows.columns import encode_table, read_table
 
 NOVEMBER = Path("data/flights_november.csv")
 #: Rows in one call, calls in one turn, and the share of the pipeline's time to stay below.

@@ -30,10 +30,10 @@ from processes import FailedError
 from report import Figures, render, table_row
 from servers import CLIENT_CORE, SERVER_CORE, serving
 
-from trivet.artifact import Artifact
-from trivet.fitted import to_frame
-from trivet.store import ModelStore
-from trivet.tables import encode_table, read_table
+from trivet.model.artifact import Artifact
+from trivet.model.fitted import to_frame
+from trivet.model.store import ModelStore
+from trivet.rows.columns import encode_table, read_table
 
 NOVEMBER = ROOT / "data/flights_november.csv"
 RESULTS = ROOT / "bench/results/online.md"

@@ -26,11 +26,11 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 
 from trivet import pipeline
-from trivet.artifact import Artifact
+from trivet.model.artifact import Artifact
+from trivet.model.predictor import Predictor
+from trivet.model.store import ModelStore
 from trivet.online.app import create_app
 from trivet.online.settings import ServeSettings
-from trivet.predictor import Predictor
-from trivet.store import ModelStore
 from trivet.train.run import train
 from trivet.train.settings import TrainSettings
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from trivet import cli
+from trivet.cli import commands as cli
 from trivet.cpus import cpu_limit
 
 HALF_A_CORE = {

@@ -9,10 +9,10 @@ import numpy as np
 from fastapi.testclient import TestClient
 
 from tests.conftest import NOVEMBER, read_csv
-from trivet.artifact import Artifact
 from trivet.batch.run import batch_predict
 from trivet.batch.settings import BatchSettings
-from trivet.contract import Column
+from trivet.model.artifact import Artifact
+from trivet.rows.contract import Column
 
 
 def as_json(column: Column, cell: str) -> Any:

@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import (
@@ -28,8 +26,9 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 
-from trivet.contract import Contract, Task
 from trivet.errors import SettingsError, did_you_mean
+from trivet.model.transforms import timestamp_parts, within_float32
+from trivet.rows.contract import Contract, Task
 
 
 def build_pipeline(
@@ -61,21 +60,6 @@ def build_pipeline(
     if features is _native_features:  # they come first, see _by_kind
         model.set_params(categorical_features=list(range(len([*contract.of_kind("category")]))))
     return Pipeline([("features", features(contract)), ("estimator", model.set_params(**params))])
-
-
-def timestamp_parts(frame: pd.DataFrame) -> NDArray[np.float64]:
-    """Each timestamp as days since 1970, month, day of week (Monday is 0) and hour, all UTC."""
-    parts: list[Any] = []
-    for name in frame.columns:
-        moment = frame[name].dt
-        days = (frame[name].to_numpy() - np.datetime64(0, "us")) / np.timedelta64(1, "D")
-        parts += [days, moment.month, moment.day_of_week, moment.hour + moment.minute / 60]
-    return np.column_stack([np.asarray(part, dtype=np.float64) for part in parts])
-
-
-def within_float32(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Numbers cut off where float32 can still add them up: forests compare, and check, in it."""
-    return np.clip(numbers, -1e30, 1e30)
 
 
 def _native_features(contract: Contract) -> ColumnTransformer:

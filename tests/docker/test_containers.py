@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import NOVEMBER, wait_until
 from tests.docker.conftest import FLIGHT, LEGS, Project, docker, inspect
-from trivet.store import ModelStore
+from trivet.model.store import ModelStore
 
 TMP = "/tmp"  # noqa: S108 - the container's own
 POOLS = """

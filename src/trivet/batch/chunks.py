@@ -18,14 +18,15 @@ import pyarrow as pa
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from trivet.batch.csv_blocks import CsvParser, Place
 from trivet.batch.inputs import open_arrow, text_schema
 from trivet.batch.parts import Part
-from trivet.batch.text import Reject, blocks
-from trivet.contract import Contract
-from trivet.encode import cell_encoder
 from trivet.errors import TableError
-from trivet.tables import Rows, encode_cells, python_values
+from trivet.rows.arrays import Rows
+from trivet.rows.columns import encode_cells, python_values
+from trivet.rows.contract import Contract
+from trivet.rows.readers.csv import CsvParser, Place
+from trivet.rows.text import Reject, blocks
+from trivet.rows.values import cell_encoder
 
 #: So many bytes of text are parsed at once.
 BLOCK_BYTES = 4 * 2**20

@@ -11,34 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import fsspec
 import pyarrow as pa
-from fsspec.implementations.local import LocalFileSystem
 
 from trivet.errors import TableError
-from trivet.store import sync
-
-
-def locate(address: str) -> tuple[Any, str]:
-    """The file system of an address, and the path there; raises `TableError` for an unknown one."""
-    if "://" not in address:
-        return LocalFileSystem(), os.path.realpath(Path(address).expanduser())
-    try:
-        system, path = fsspec.url_to_fs(address)
-    except (ImportError, ValueError) as error:  # a scheme that nothing is installed for
-        raise TableError(f"{address}: can't be reached: {error}") from error
-    return system, os.path.realpath(path) if is_local(system) else path
-
-
-def is_local(system: Any) -> bool:
-    """Whether a file system is this machine's, with renames and locks."""
-    return "file" in system.protocol
-
-
-def canonical(address: str) -> str:
-    """The one name of a place that may have several; of an address whose scheme is known."""
-    system, path = locate(address)
-    return path if is_local(system) else str(system.unstrip_protocol(path.rstrip("/")))
+from trivet.files import is_local, locate, sync
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet
 
-from trivet.batch.sources import Source
-from trivet.batch.text import BOM, LONGEST, Layout, read_fully, records
-from trivet.contract import Contract
 from trivet.errors import TableError
-from trivet.tables import absent_columns, plain_schema, require_columns
+from trivet.rows.columns import absent_columns, plain_schema, require_columns
+from trivet.rows.contract import Contract
+from trivet.rows.sources import Source
+from trivet.rows.text import BOM, LONGEST, Layout, read_fully, records
 
 #: A CSV's header ends, and the fields of a JSON Lines file have all occurred, within so many bytes.
 BEGINNING = 2**20

@@ -18,12 +18,13 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from trivet.batch.folder import Folder, canonical
+from trivet.batch.folder import Folder
 from trivet.batch.parts import Part
-from trivet.batch.text import Reject
-from trivet.contract import Contract
 from trivet.errors import TableError
-from trivet.predictor import Predictions
+from trivet.files import canonical
+from trivet.model.predictor import Predictions
+from trivet.rows.contract import Contract
+from trivet.rows.text import Reject
 
 REJECTED_COLUMNS = ("file", "line", "column", "reason", "row")
 #: A row group of Parquet has so many bytes, or all rows of a part.

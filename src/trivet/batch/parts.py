@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from trivet.batch.inputs import InputFile, open_arrow
-from trivet.batch.text import Endless, blocks, read_fully
 from trivet.errors import TableError
+from trivet.rows.text import Endless, blocks, read_fully
 
 #: So many bytes of text, of the columns of row groups, or of batches, make a part.
 PART_BYTES = 32 * 2**20

@@ -16,22 +16,23 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from trivet.artifact import MANIFEST, Artifact
 from trivet.batch.chunks import Reader
 from trivet.batch.fan_out import fan_out
-from trivet.batch.folder import Folder, canonical, writing_to
+from trivet.batch.folder import Folder, writing_to
 from trivet.batch.inputs import InputFile, absent_features, carried_columns, open_input
 from trivet.batch.outputs import Output, output_schema, require_plain
 from trivet.batch.parts import parts_of, workers_for
 from trivet.batch.results import REJECTED, join_shards, publish, publish_rejected, restore
 from trivet.batch.settings import BatchSettings
-from trivet.batch.sources import STANDARD, find_sources
 from trivet.batch.staging import SHARDS, SPOOL, Plan, begin, staging_for
 from trivet.batch.tally import PartReport, Summary, summarise
 from trivet.batch.work import Job, SealedModel
 from trivet.errors import BatchError, StoppedError, TableError, TooManyRejected
-from trivet.predictor import Predictor
-from trivet.store import ModelStore
+from trivet.files import canonical
+from trivet.model.artifact import MANIFEST, Artifact
+from trivet.model.predictor import Predictor
+from trivet.model.store import ModelStore
+from trivet.rows.sources import STANDARD, find_sources
 
 Watch = Callable[[Iterable[PartReport], int], Iterable[PartReport]]
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from pydantic import JsonValue, ValidationError
 
 from trivet.batch.folder import Folder, writing_to
-from trivet.contract import Frozen
 from trivet.errors import BatchError
+from trivet.rows.contract import Frozen
 
 PLAN, LOCK, SHARDS, SPOOL = "plan.json", "lock", "output", "stdin"
 

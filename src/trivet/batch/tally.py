@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from trivet.artifact import Manifest
 from trivet.batch.parts import Part
-from trivet.batch.text import Reject
-from trivet.contract import Contract, Frozen
-from trivet.encode import UNSEEN
-from trivet.predictor import Predictions
-from trivet.tables import Rows
+from trivet.model.artifact import Manifest
+from trivet.model.predictor import Predictions
+from trivet.rows.arrays import Rows
+from trivet.rows.contract import Contract, Frozen
+from trivet.rows.text import Reject
+from trivet.rows.values import UNSEEN
 
 #: A regression's answers of a part are kept as so many quantiles.
 QUANTILES = 101

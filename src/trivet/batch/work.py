@@ -15,18 +15,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from trivet.artifact import Artifact
 from trivet.batch.chunks import Chunk, Reader
 from trivet.batch.folder import Folder, writing_to
 from trivet.batch.outputs import ShardFormat, prediction_columns, rejected_csv, shard_writer
 from trivet.batch.parts import Part
 from trivet.batch.tally import PartReport, Tally
-from trivet.batch.text import Reject
-from trivet.contract import Contract
-from trivet.encode import EXPECTED
 from trivet.errors import RecordsRejected, TableError
-from trivet.predictor import Predictions, Predictor
-from trivet.tables import unfit_cells
+from trivet.model.artifact import Artifact
+from trivet.model.predictor import Predictions, Predictor
+from trivet.rows.columns import unfit_cells
+from trivet.rows.contract import Contract
+from trivet.rows.text import Reject
+from trivet.rows.values import EXPECTED
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,10 @@ from trivet.online.gate import Gate
 from trivet.online.inference import Inference
 from trivet.online.live_model import LiveModel
 from trivet.online.metrics import Metrics
+from trivet.online.protocols.v2 import InferRequest, V2Error, add_v2_routes
 from trivet.online.routes import create_router, prediction_routes
 from trivet.online.schemas import Problem, request_schemas
 from trivet.online.settings import ServeSettings
-from trivet.online.v2 import InferRequest, V2Error, add_v2_routes
 
 logger = logging.getLogger("trivet.online")
 

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from itertools import chain
 
-from trivet.predictor import Predictions, Predictor, Rows
+from trivet.model.predictor import Predictions, Predictor
+from trivet.rows.arrays import Rows
 
 EncodedRows = list[list[float]]
 Outcome = Predictions | Exception

@@ -13,14 +13,14 @@ from time import perf_counter
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from trivet.artifact import Manifest
+from trivet.model.artifact import Manifest
+from trivet.model.predictor import Predictions
 from trivet.online.batcher import EncodedRows
 from trivet.online.live_model import LiveModel, Ready
 from trivet.online.metrics import Metrics
 from trivet.online.problems import ProblemError
 from trivet.online.schemas import JSON
 from trivet.online.settings import ServeSettings
-from trivet.predictor import Predictions
 
 #: A body of more bytes than this, some hundred rows, is answered in a thread, so that other
 #: requests don't wait for it. Below it, they would wait longer for the change of threads.

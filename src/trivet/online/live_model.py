@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 
-from trivet.artifact import Manifest
 from trivet.errors import TrivetError
+from trivet.model.artifact import Manifest
+from trivet.model.predictor import Predictor
+from trivet.model.store import ModelStore
 from trivet.online.batcher import Batcher, ThreadBatcher
 from trivet.online.metrics import Metrics, RowWatch
 from trivet.online.problems import ProblemError
 from trivet.online.settings import ServeSettings
-from trivet.predictor import Predictor, Rows
-from trivet.store import ModelStore
+from trivet.rows.arrays import Rows
 
 logger = logging.getLogger("trivet.online")
 

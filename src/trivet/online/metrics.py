@@ -20,10 +20,10 @@ import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
-from trivet.artifact import Manifest
-from trivet.contract import Contract
-from trivet.encode import UNSEEN, column_encoder
-from trivet.predictor import Rows
+from trivet.model.artifact import Manifest
+from trivet.rows.arrays import Rows
+from trivet.rows.contract import Contract
+from trivet.rows.values import UNSEEN, column_encoder
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 #: Seconds between two counts of what is not counted as it happens.

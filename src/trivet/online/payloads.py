@@ -13,15 +13,16 @@ from typing import Any
 
 import orjson
 
-from trivet.artifact import Manifest
-from trivet.contract import Contract, Kind
-from trivet.encode import FAULTS_LISTED, Unfit, parse_cell
 from trivet.errors import Fault, RecordsRejected
+from trivet.model.artifact import Manifest
+from trivet.model.predictor import Predictions
 from trivet.online.inference import Headers, Query
 from trivet.online.live_model import Ready
 from trivet.online.problems import ProblemError
 from trivet.online.schemas import CSV, JSON, to_json
-from trivet.predictor import Predictions
+from trivet.rows.contract import Contract, Kind
+from trivet.rows.text import split_cells
+from trivet.rows.values import FAULTS_LISTED, Unfit, parse_cell
 
 _UNREADABLE: dict[type[Exception], str] = {
     json.JSONDecodeError: "{}",
@@ -178,11 +179,11 @@ def rejected(field: str | None, code: str, expected: str) -> RecordsRejected:
 def _csv_lines(body: bytearray) -> Iterator[list[str]]:
     """The lines of a CSV text that are not blank, as cells."""
     try:
-        yield from filter(None, csv.reader(io.StringIO(body.decode("utf-8-sig"), newline="")))
-    except (UnicodeDecodeError, csv.Error) as error:
-        reason = _UNREADABLE.get(type(error), "{}").format(error)
-        detail = f"the body can't be read as CSV: {reason}"
+        text = io.StringIO(body.decode("utf-8-sig"), newline="")
+    except UnicodeDecodeError:
+        detail = "the body can't be read as CSV: it is not UTF-8"
         raise ProblemError(HTTPStatus.BAD_REQUEST, detail) from None
+    yield from filter(None, split_cells(text))
 
 
 def _value(kind: Kind | None, cell: str) -> object:

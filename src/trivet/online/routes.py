@@ -10,10 +10,10 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from trivet.online.direct import OF_PREDICTIONS, DirectRoute, Endpoint, failures
 from trivet.online.inference import Inference
-from trivet.online.invocations import parse_invocation
 from trivet.online.live_model import LiveModel
 from trivet.online.metrics import Metrics
 from trivet.online.payloads import parse_predict
+from trivet.online.protocols.invocations import parse_invocation
 from trivet.online.schemas import CSV, JSON, Health, LabelsResponse, ModelResponse, PredictResponse
 
 LINKS = {

@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, Field
 
-from trivet.contract import Column, Contract, Label, Task
 from trivet.errors import Fault
+from trivet.rows.contract import Column, Contract, Label, Task
 
 Schema = dict[str, Any]
 

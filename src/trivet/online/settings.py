@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trivet.artifact import Artifact
 from trivet.errors import SettingsError
-from trivet.store import ModelStore
+from trivet.model.artifact import Artifact
+from trivet.model.store import ModelStore
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn import metrics
 from sklearn.model_selection import train_test_split
 
-from trivet.contract import Target
 from trivet.errors import TrainingError
-from trivet.tables import Rows
+from trivet.rows.arrays import Mask, Rows
+from trivet.rows.contract import Target
 
-Mask = NDArray[np.bool_]
 Scores = dict[str, float | None]
 Scorers = dict[str, Callable[[], float]]
 

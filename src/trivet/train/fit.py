@@ -10,20 +10,21 @@ import pyarrow as pa
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.pipeline import Pipeline
 
-from trivet.artifact import GoldenRows, RowCounts
-from trivet.compiled import CompiledPipeline
-from trivet.contract import Column, Contract, Record, Target
-from trivet.encode import UNSEEN_LABEL, to_record
 from trivet.errors import SettingsError, TrainingError
-from trivet.fitted import FittedPipeline, to_frame
+from trivet.model.artifact import GoldenRows, RowCounts
+from trivet.model.compiled import CompiledPipeline
+from trivet.model.fitted import FittedPipeline, to_frame
+from trivet.model.predictor import Predictor
 from trivet.pipeline import build_pipeline
-from trivet.predictor import Predictor
-from trivet.tables import Rows, encode_column, require_columns
-from trivet.train.compile import compile_pipeline
-from trivet.train.compile_estimators import NotCompilable
+from trivet.rows.arrays import Rows
+from trivet.rows.columns import encode_column, require_columns
+from trivet.rows.contract import Column, Contract, Record, Target
+from trivet.rows.values import UNSEEN_LABEL, to_record
+from trivet.train.compile import NotCompilable
+from trivet.train.compile.pipeline import compile_pipeline
+from trivet.train.compile.prove import prove
 from trivet.train.evaluate import Scores, hold_out, score
 from trivet.train.infer import infer_contract, infer_kind, infer_target
-from trivet.train.prove import prove
 from trivet.train.settings import TrainSettings
 
 GOLDEN_ROWS = 20

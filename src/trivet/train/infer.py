@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
-from trivet.contract import Column, Contract, Kind, LeftOut, Target
-from trivet.encode import Unfit, category_text, parse_cell, to_record, to_value
 from trivet.errors import TableError, TrainingError
-from trivet.tables import Rows, as_json_value, encode_column, encode_table, is_text, require_columns
+from trivet.rows.arrays import Mask, Rows
+from trivet.rows.columns import as_json_value, encode_column, encode_table, is_text, require_columns
+from trivet.rows.contract import Column, Contract, Kind, LeftOut, Target
+from trivet.rows.values import Unfit, category_text, parse_cell, to_record, to_value
 from trivet.train.settings import TrainSettings
-
-Mask = NDArray[np.bool_]
 
 #: An integer target with more values than this is a quantity, not a label.
 MOST_LABELS = 20

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from trivet.artifact import Manifest
-from trivet.contract import Column
+from trivet.model.artifact import Manifest
+from trivet.rows.contract import Column
 from trivet.train.settings import TrainResult
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from datetime import UTC, datetime
-from importlib.metadata import version as installed_version
 from pathlib import Path
 
-import trivet
-from trivet.artifact import (
+from trivet.errors import ArtifactError, TableError
+from trivet.model.artifact import (
     GOLDEN,
     MODEL,
     REPORT,
@@ -20,9 +18,9 @@ from trivet.artifact import (
     dump_pipeline,
     library_versions,
 )
-from trivet.errors import ArtifactError, TableError
-from trivet.store import ModelStore
+from trivet.model.store import ModelStore
 from trivet.train.settings import TrainResult, TrainSettings
+from trivet.train.version import inputs_digest
 
 #: How many hex digits of the inputs' digest name a version.
 VERSION_DIGITS = 12
@@ -36,7 +34,7 @@ def train(settings: TrainSettings) -> TrainResult:
     """
     store = ModelStore(settings.models_dir)
     data_digest = _file_digest(settings.data)
-    inputs = _inputs_digest(settings, data_digest)
+    inputs = inputs_digest(data_digest, settings.shaping())
     version = inputs[:VERSION_DIGITS]
     taken = _revisions(store, settings.model, version)
     present = [known for known in taken if _is_whole(store, settings.model, known)]
@@ -84,7 +82,7 @@ def _result(store: ModelStore, settings: TrainSettings, version: str, trained: b
 
 def _fitted(settings: TrainSettings, version: str, inputs: str, data_digest: str) -> Draft:
     # Imported here so that finding a model up to date costs nothing.
-    from trivet.tables import read_table
+    from trivet.rows.columns import read_table
     from trivet.train.fit import fit
     from trivet.train.report import render
 
@@ -111,27 +109,6 @@ def _fitted(settings: TrainSettings, version: str, inputs: str, data_digest: str
     if not isinstance(model.compiled, str):
         contents |= model.compiled.dump()
     return Draft(manifest, contents)
-
-
-def _inputs_digest(settings: TrainSettings, data_digest: str) -> str:
-    inputs = {
-        "data": data_digest,
-        "settings": settings.shaping(),
-        "code": _code_digest(),
-        "libraries": {**library_versions(), "pyarrow": installed_version("pyarrow")},
-    }
-    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
-
-
-def _code_digest() -> str:
-    """Digest of the code that shapes a model: the package, less the legs that only use one."""
-    package = Path(trivet.__file__).parent
-    digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        place = path.relative_to(package)
-        if place.parts[0] not in ("batch", "online", "cli.py", "config.py", "listing.py"):
-            digest.update(place.as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
 
 
 def _file_digest(path: Path) -> str:

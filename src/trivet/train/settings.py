@@ -10,9 +10,9 @@ from typing import get_args
 
 from pydantic import JsonValue
 
-from trivet.artifact import Manifest
-from trivet.contract import Kind, Task
 from trivet.errors import SettingsError
+from trivet.model.artifact import Manifest
+from trivet.rows.contract import Kind, Task
 
 #: Settings that say where a model is read from and goes to; all others shape it.
 NOT_SHAPING = {"data", "model", "models_dir", "promote", "force"}

@@ -1,0 +1,46 @@
+"""Places for files: on this machine, or wherever fsspec reaches."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from trivet.errors import TableError
+
+
+def locate(address: str) -> tuple[Any, str]:
+    """The file system of an address, and the path in it; raises `TableError` for an unknown one.
+
+    An address is a path, or a URL such as ``s3://bucket/key``.
+    """
+    import fsspec  # not in every leg's image
+    from fsspec.implementations.local import LocalFileSystem
+
+    if "://" not in address:
+        return LocalFileSystem(), os.path.realpath(Path(address).expanduser())
+    try:
+        system, path = fsspec.url_to_fs(address)
+    except (ImportError, ValueError) as error:  # a scheme that nothing is installed for
+        raise TableError(f"{address}: can't be reached: {error}") from error
+    return system, os.path.realpath(path) if is_local(system) else path
+
+
+def is_local(system: Any) -> bool:
+    """Whether a file system is this machine's own, with renames and locks."""
+    return "file" in system.protocol
+
+
+def canonical(address: str) -> str:
+    """The one name of a place that may have several."""
+    system, path = locate(address)
+    return path if is_local(system) else str(system.unstrip_protocol(path.rstrip("/")))
+
+
+def sync(path: Path) -> None:
+    """Put a file's content, or a directory's entries, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

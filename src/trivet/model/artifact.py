@@ -1,0 +1,203 @@
+"""One model on disk: a sealed directory that is checked before anything in it is unpickled.
+
+model.joblib    the fitted scikit-learn pipeline
+golden.json     rows with the answers that the model gave when it was trained
+report.md       what was trained on, and how well it does
+manifest.json   contract, metrics, settings, library versions, and a digest of each file above
+"""
+
+from __future__ import annotations
+
+import io
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import JsonValue, ValidationError
+
+from trivet.errors import ArtifactError
+from trivet.rows.contract import Contract, Frozen, Record
+
+MANIFEST, MODEL, GOLDEN, REPORT = "manifest.json", "model.joblib", "golden.json", "report.md"
+
+#: Libraries whose versions a manifest records.
+LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "joblib")
+
+#: How many leading parts of a version must be equal for a pickle to be loaded.
+MUST_MATCH = {"python": 2, "scikit-learn": 2, "numpy": 1}
+
+ABSENT = "absent"
+RECOVER = "roll back to another version, or train again with --force"
+
+
+class GoldenRows(Frozen):
+    """Records and their answers: a row of probabilities by label, or one number, for each."""
+
+    records: tuple[Record, ...]
+    answers: list[list[float]]
+
+
+class RowCounts(Frozen):
+    """What became of the rows of a training table."""
+
+    total: int
+    train: int
+    held_out: int
+    without_target: int
+
+
+class DataFacts(Frozen):
+    """The training table: its name, its SHA-256, and its rows."""
+
+    file: str
+    sha256: str
+    rows: RowCounts
+
+
+class Manifest(Frozen):
+    """All that is known of a model.
+
+    ``inputs`` is the digest of what went into it; ``not_compiled`` says why it has no compiled
+    form, and is None where it has one.
+    """
+
+    format: Literal[1] = 1
+    name: str
+    version: str
+    created: datetime
+    inputs: str
+    contract: Contract
+    metrics: dict[str, float | None]
+    baseline: dict[str, float | None]
+    settings: dict[str, JsonValue]
+    data: DataFacts
+    libraries: dict[str, str]
+    not_compiled: str | None
+    files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A model that is not published yet: its manifest, and the contents of its files by name."""
+
+    manifest: Manifest
+    contents: Mapping[str, bytes]
+
+    def write(self, directory: Path) -> None:
+        """Write the files; the manifest goes last and carries the digests of the others."""
+        for name, content in self.contents.items():
+            (directory / name).write_bytes(content)
+        digests = {name: sha256(content).hexdigest() for name, content in self.contents.items()}
+        sealed = self.manifest.model_copy(update={"files": digests})
+        manifest = sealed.model_dump_json(indent=1) + "\n"
+        (directory / MANIFEST).write_text(manifest, encoding="utf-8")
+
+
+def dump_pipeline(pipeline: Any) -> bytes:
+    """A fitted pipeline as the content of `MODEL`."""
+    import joblib
+
+    buffer = io.BytesIO()
+    joblib.dump(pipeline, buffer)
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A published model: where it is, and its manifest."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: Path) -> Artifact:
+        """Read the manifest alone; raises `ArtifactError` where there is none that can be used."""
+        try:
+            manifest = Manifest.model_validate_json((path / MANIFEST).read_bytes())
+        except OSError as error:
+            raise ArtifactError(f"{path}: no readable {MANIFEST} ({error.strerror})") from error
+        except ValidationError as error:
+            fault = error.errors()[0]
+            place = ".".join(str(part) for part in fault["loc"])
+            raise ArtifactError(
+                f"{path / MANIFEST}: not a manifest of this trivet ({place}: {fault['msg']}); "
+                "train the model again, and promote what that makes"
+            ) from error
+        return cls(path, manifest)
+
+    def load_pipeline(self) -> Any:
+        """The fitted pipeline, unpickled after `verify`; raises `ArtifactError`."""
+        content = self.verify()[MODEL]  # what is loaded is what was checked
+        import joblib  # needed for a pickle alone
+
+        try:
+            return joblib.load(io.BytesIO(content))
+        except Exception as error:
+            raise ArtifactError(
+                f"{self.path / MODEL}: can't be loaded ({type(error).__name__}: {error}); if its "
+                "pipeline uses code of your own, install that here too"
+            ) from error
+
+    def golden_rows(self) -> GoldenRows:
+        """The golden rows, checked against their digest."""
+        try:
+            return GoldenRows.model_validate_json(self.read(GOLDEN))
+        except ValidationError as error:
+            raise ArtifactError(f"{self.path / GOLDEN}: holds no golden rows; {RECOVER}") from error
+
+    def verify(self) -> dict[str, bytes]:
+        """Check library versions, then as `verify_files`; raises `ArtifactError`."""
+        self._check_libraries()
+        return self.verify_files()
+
+    def verify_files(self) -> dict[str, bytes]:
+        """Check every file's digest; returns the contents by name; raises `ArtifactError`."""
+        names = {MODEL, GOLDEN, REPORT, *self.manifest.files}
+        return {name: self.read(name) for name in sorted(names)}
+
+    def read(self, name: str) -> bytes:
+        """The content of a file, once it has the digest in the manifest; raises `ArtifactError`."""
+        try:
+            content = (self.path / name).read_bytes()
+        except OSError as error:
+            raise ArtifactError(
+                f"{self.path / name}: can't be read ({error.strerror}); {RECOVER}"
+            ) from error
+        if sha256(content).hexdigest() != self.manifest.files.get(name):
+            raise ArtifactError(
+                f"{self.path / name}: its SHA-256 is not the one in the manifest, so the file was "
+                f"changed or cut short, and is not loaded; {RECOVER}"
+            )
+        return content
+
+    def _check_libraries(self) -> None:
+        here = library_versions()
+        for library, parts in MUST_MATCH.items():
+            if here[library] == ABSENT and self.manifest.not_compiled is None:
+                continue  # a compiled model needs no scikit-learn
+            trained = self.manifest.libraries.get(library, "an unknown version")
+            if trained.split(".")[:parts] != here[library].split(".")[:parts]:
+                install = "" if library == "python" else f"pip install {library}=={trained}, or "
+                raise ArtifactError(
+                    f"{self.path}: trained with {library} {trained}, but this is {here[library]}, "
+                    f"and a pickle may not be carried between them; {install}train again here"
+                )
+
+
+@cache
+def library_versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that a fitted pipeline depends on."""
+    versions = {"python": platform.python_version()}
+    for library in LIBRARIES:
+        try:
+            versions[library] = installed_version(library)
+        except PackageNotFoundError:
+            versions[library] = ABSENT
+    return versions

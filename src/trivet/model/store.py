@@ -1,0 +1,184 @@
+"""Where models live: ``<root>/<name>/<version>/``, and a pointer file ``current`` beside them.
+
+A version is written aside and appears by one rename; the pointer is replaced by another. So a
+process that is killed at any moment leaves whole versions and a valid pointer behind.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from trivet.errors import StoreError, did_you_mean
+from trivet.files import sync
+from trivet.model.artifact import MANIFEST, Artifact
+from trivet.rows.contract import Frozen
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+EMPTY = "no model in this store; train one first: trivet train"
+CURRENT, LOCK, STAGING = "current", ".lock", ".staging-"
+
+
+class Pointer(Frozen):
+    """The version in use, and those that were in use before it, newest last."""
+
+    version: str
+    history: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModelStore:
+    """A directory of models. Reading needs no lock and no write access."""
+
+    root: Path
+
+    def names(self) -> list[str]:
+        """Names of the models that have a version, sorted."""
+        names = (path.name for path in self.root.glob("*") if NAME.fullmatch(path.name))
+        return sorted(name for name in names if self.versions(name))
+
+    def taken(self, name: str) -> list[str]:
+        """Names that stand for a version, or for what is left of one, sorted."""
+        paths = (self.root / checked(name)).glob("*/")
+        return sorted(path.name for path in paths if NAME.fullmatch(path.name))
+
+    def versions(self, name: str) -> list[str]:
+        """Names of a model's versions, sorted; one that is being written is not among them."""
+        home = self.root / name
+        return [version for version in self.taken(name) if (home / version / MANIFEST).exists()]
+
+    def current(self, name: str) -> Pointer | None:
+        """The pointer of a model, or None where nothing was published yet."""
+        path = self.root / checked(name) / CURRENT
+        try:
+            return Pointer.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValidationError) as error:
+            raise StoreError(
+                f"{path}: not a readable pointer; write it anew with "
+                f"`trivet models promote --model {name} VERSION`"
+            ) from error
+
+    def in_use(self, name: str) -> str:
+        """The current version of a model; raises `StoreError` where there is none."""
+        pointer = self.current(name)
+        if pointer is None:
+            raise StoreError(self._no_model(name))
+        return pointer.version
+
+    def artifact(self, name: str, version: str | None = None) -> Artifact:
+        """One version of a model, the current one by default; raises `StoreError`."""
+        version = version or self.in_use(name)
+        path = self.root / checked(name) / checked(version)
+        if not path.is_dir():
+            known = ", ".join(self.versions(name)) or "none: train it first"
+            raise StoreError(
+                f"{self.root}: model {name!r} has no version {version!r}; it has {known}"
+            )
+        return Artifact.open(path)
+
+    def publish(
+        self, name: str, version: str, write: Callable[[Path], None], promote: bool = True
+    ) -> bool:
+        """Make a version appear whole: ``write`` fills a directory aside, one rename shows it.
+
+        Returns False, and changes nothing, where the version is there: it is never replaced.
+        """
+        with self._locked(name) as home:
+            for leftover in home.glob(f"{STAGING}*"):  # of a run that was killed: it had this lock
+                shutil.rmtree(leftover)
+            staging, final = home / f"{STAGING}{checked(version)}", home / version
+            if final.exists():
+                return False
+            staging.mkdir()
+            write(staging)
+            for path in (*staging.iterdir(), staging):
+                sync(path)
+            staging.rename(final)
+            sync(home)
+            if promote:
+                self._point(home, version)
+        return True
+
+    def promote(self, name: str, version: str) -> None:
+        """Make a version the current one, once its files are found whole."""
+        self.artifact(name, version).verify_files()
+        with self._locked(name) as home:
+            self._point(home, version)
+
+    def rollback(self, name: str) -> str:
+        """Go back to the version that was current before; returns it."""
+        if self.current(name) is None:
+            raise StoreError(self._no_model(name))
+        with self._locked(name) as home:
+            pointer, known = self.current(name), self.versions(name)
+            earlier = (
+                [version for version in pointer.history if version in known] if pointer else []
+            )
+            if not earlier:
+                raise StoreError(
+                    f"{self.root}: model {name!r} has no earlier version to roll back to; "
+                    "choose one with `trivet models promote`"
+                )
+            *history, version = earlier
+            self.artifact(name, version).verify_files()
+            _write_pointer(home, Pointer(version=version, history=tuple(history)))
+        return version
+
+    def _point(self, home: Path, version: str) -> None:
+        try:
+            before = self.current(home.name)
+        except StoreError:  # a pointer that can't be read is replaced
+            before = None
+        if before is None:
+            _write_pointer(home, Pointer(version=version))
+        elif before.version != version:
+            history = (*before.history, before.version)
+            _write_pointer(home, Pointer(version=version, history=history))
+
+    @contextmanager
+    def _locked(self, name: str) -> Iterator[Path]:
+        home = self.root / checked(name)
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+            with (home / LOCK).open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield home
+        except OSError as error:
+            raise StoreError(
+                f"{home}: can't be written to ({error.strerror or error}); make room, allow "
+                "this user to write there, or choose another --models-dir"
+            ) from error
+
+    def _no_model(self, name: str) -> str:
+        known = self.names()
+        if not known:
+            return f"{self.root}: {EMPTY}"
+        hint = did_you_mean(name, known) or f"; it has {', '.join(known)}"
+        return f"{self.root}: no model {name!r} in this store{hint}"
+
+
+def checked(name: str) -> str:
+    """A model's or version's name, if it is one that may become a directory."""
+    if not NAME.fullmatch(name):
+        raise StoreError(
+            f"{name!r} can't name a model or version: use letters, digits, '.', '_' and '-', "
+            "starting with a letter or digit"
+        )
+    return name
+
+
+def _write_pointer(home: Path, pointer: Pointer) -> None:
+    aside = home / f".{CURRENT}"
+    aside.write_text(pointer.model_dump_json() + "\n", encoding="utf-8")
+    sync(aside)
+    aside.replace(home / CURRENT)
+    sync(home)

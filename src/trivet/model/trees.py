@@ -1,0 +1,151 @@
+"""Ensembles of trees as plain arrays, evaluated for many rows at once.
+
+Boosted trees are evaluated without walking them, after QuickScorer (Lucchese et al., SIGIR 2015).
+A tree's leaves are bits, left to right. A node that sends a row to the right rules out the leaves
+below its left child, so the leaf that a row reaches is the lowest bit that no node rules out. Which
+leaves an input rules out depends on nothing but where its value lies among the thresholds. So there
+is one table of masks, by input and interval, and a row costs one lookup and one AND per input.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trivet.rows.arrays import Floats
+
+Ints = NDArray[np.intp]
+
+#: Up to this many rows, looking values up one by one is faster than a column at once.
+FEW_ROWS = 16
+#: How many rows are evaluated together: their masks should stay in the processor's cache.
+ROWS_AT_ONCE = 512
+
+
+class MaskedTrees:
+    """Boosted trees as masks of leaves, a row of masks per interval of an input.
+
+    ``masks`` is (intervals of all inputs x trees x words of 64 leaves). Those of an input start at
+    ``starts[input]``: one for each of its ``thresholds`` (values up to it), one for values above
+    all, one for NaN. ``leaves`` is (trees x leaves), ``baseline`` (outputs,); the trees of the
+    outputs take turns.
+    """
+
+    def __init__(
+        self,
+        masks: NDArray[np.uint64],
+        starts: Ints,
+        thresholds: Floats,
+        leaves: Floats,
+        baseline: Floats,
+    ) -> None:
+        self._masks = masks.astype(np.uint32) if leaves.shape[1] <= 32 else masks
+        self._leaves, self._baseline = leaves.ravel(), baseline
+        self._first_leaf = np.arange(len(leaves)) * leaves.shape[1]
+        ends = np.append(starts[1:], len(masks))
+        at = np.cumsum(np.append(0, ends - starts - 2))
+        # Where numbers are sorted, NaN comes after infinity: it is what lies above all of these.
+        self._thresholds = [np.append(thresholds[low:high], np.inf) for low, high in pairwise(at)]
+        self._starts = starts
+        plain = ([cuts.tolist() for cuts in self._thresholds], starts.tolist(), (ends - 1).tolist())
+        self._plain = list(zip(*plain, strict=True))
+
+    def scores(self, inputs: Floats) -> Floats:
+        """Sums of leaves and baseline, (rows x outputs)."""
+        outputs = len(self._baseline)
+        sums = np.empty((len(inputs), outputs))
+        intervals = self._intervals(inputs)
+        for some in _slices(len(inputs)):
+            values = self._leaves.take(self._reached(intervals[some]) + self._first_leaf)
+            sums[some] = values.reshape(len(values), -1, outputs).sum(axis=1)
+        return sums + self._baseline
+
+    def _intervals(self, inputs: Floats) -> Ints:
+        """Which rows of ``masks`` the inputs select, (rows x inputs)."""
+        if len(inputs) <= FEW_ROWS:
+            few = [
+                [
+                    start + bisect_left(cuts, value) if value == value else nan
+                    for value, (cuts, start, nan) in zip(row, self._plain, strict=True)
+                ]
+                for row in inputs.tolist()
+            ]
+            return np.array(few, dtype=np.intp).reshape(inputs.shape)
+        intervals = np.empty(inputs.shape, dtype=np.intp, order="F")
+        for at, (cuts, start) in enumerate(zip(self._thresholds, self._starts, strict=True)):
+            np.add(np.searchsorted(cuts, inputs[:, at]), start, out=intervals[:, at])
+        return intervals
+
+    def _reached(self, intervals: Ints) -> NDArray[np.integer[Any]]:
+        """Positions of the leaves that rows reach, (rows x trees)."""
+        if len(intervals) <= FEW_ROWS:
+            left = np.bitwise_and.reduce(self._masks[intervals], axis=1)
+        else:
+            left = self._masks.take(intervals[:, 0], axis=0)
+            for at in range(1, intervals.shape[1]):
+                left &= self._masks.take(intervals[:, at], axis=0)
+        if left.shape[2] == 1:
+            return _lowest_bit(left[:, :, 0])
+        word = (left != 0).argmax(axis=2)
+        bits = np.take_along_axis(left, word[:, :, None], axis=2)[:, :, 0]
+        reached: Ints = word * 64 + _lowest_bit(bits)
+        return reached
+
+
+class Forest:
+    """Trees whose leaves are averaged; inputs are compared in float32, as scikit-learn does.
+
+    ``features``, ``thresholds`` and ``missing_left`` are (nodes,), ``children`` (nodes x 2: left,
+    right; a leaf is its own child), ``roots`` (trees,), ``values`` (nodes x outputs).
+    """
+
+    def __init__(
+        self,
+        features: Ints,
+        thresholds: Floats,
+        missing_left: NDArray[np.bool_],
+        children: Ints,
+        roots: Ints,
+        values: Floats,
+    ) -> None:
+        self._features, self._thresholds, self._missing_left = features, thresholds, missing_left
+        self._children, self._roots, self._values = children.ravel(), roots, values
+
+    def scores(self, inputs: Floats) -> Floats:
+        """Means of leaves, (rows x outputs)."""
+        means = np.empty((len(inputs), self._values.shape[1]))
+        for some in _slices(len(inputs)):
+            with np.errstate(over="ignore"):  # what float32 can't hold lies beyond all thresholds
+                numbers = inputs[some].astype(np.float32)
+            reached = self._reached(numbers)
+            means[some] = self._values[reached].mean(axis=1)
+        return means
+
+    def _reached(self, inputs: NDArray[np.float32]) -> Ints:
+        """The leaves that rows reach, (rows x trees)."""
+        rows, width = inputs.shape
+        nodes = np.tile(self._roots, rows)
+        offsets = np.repeat(np.arange(rows) * width, len(self._roots))
+        flat, walking = inputs.ravel(), np.arange(len(nodes))
+        while len(walking):
+            at = nodes[walking]
+            values = flat[offsets[walking] + self._features[at]]
+            right = ~(values <= self._thresholds[at]) & ~(np.isnan(values) & self._missing_left[at])
+            nodes[walking] = self._children[2 * at + right]
+            walking = walking[nodes[walking] != at]
+        return nodes.reshape(rows, -1)
+
+
+def _slices(rows: int) -> Iterator[slice]:
+    return (slice(start, start + ROWS_AT_ONCE) for start in range(0, rows, ROWS_AT_ONCE))
+
+
+def _lowest_bit(words: NDArray[Any]) -> NDArray[np.uint8]:
+    """The position of the lowest bit that is set: how many are below it."""
+    lowest: NDArray[np.uint8] = np.bitwise_count(~words & (words - words.dtype.type(1)))
+    return lowest

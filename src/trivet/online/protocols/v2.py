@@ -1,0 +1,242 @@
+"""The Open Inference Protocol, version 2: one named tensor a column, in and out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import partial
+from http import HTTPStatus
+from itertools import chain
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Request, Response
+from pydantic import BaseModel, Field, ValidationError
+
+import trivet
+from trivet.model.artifact import Manifest
+from trivet.model.predictor import Predictions
+from trivet.online.direct import OF_PREDICTIONS, DirectRoute, Endpoint, Responses, failures
+from trivet.online.inference import Headers, Inference, Query
+from trivet.online.live_model import LiveModel, Ready
+from trivet.online.payloads import answer_columns, load_json, media_type
+from trivet.online.problems import ProblemError
+from trivet.online.schemas import JSON, to_json
+from trivet.rows.contract import Contract, Kind
+
+#: What a column of each kind is said to hold; fitting values of any other datatype are taken.
+DATATYPES: Mapping[Kind, str] = {
+    "number": "FP64",
+    "integer": "INT64",
+    "boolean": "BOOL",
+    "category": "BYTES",
+    "timestamp": "BYTES",
+}
+
+
+class Tensor(BaseModel):
+    """One column of values; null stands for a missing one."""
+
+    name: str
+    shape: list[Annotated[int, Field(ge=0)]] = Field(
+        fail_fast=True, description="[rows], or [rows, 1]."
+    )
+    datatype: str
+    data: list[Any]
+
+
+class Output(BaseModel):
+    """An output that is asked for."""
+
+    name: str
+
+
+class InferRequest(BaseModel):
+    """A request for predictions; without ``outputs``, all are given."""
+
+    id: str | None = None
+    # As with a tensor's shape: a fault of each item would take far more memory than the body.
+    inputs: list[Tensor] = Field(fail_fast=True)
+    outputs: list[Output] | None = Field(default=None, fail_fast=True)
+
+
+class InferResponse(BaseModel):
+    """The answers, a tensor a column."""
+
+    model_name: str
+    model_version: str
+    id: str | None = None
+    outputs: list[Tensor]
+
+
+class V2Error(BaseModel):
+    """What went wrong."""
+
+    error: str
+
+
+def add_v2_routes(app: FastAPI, live_model: LiveModel, inference: Inference) -> None:
+    """Add the routes of the protocol to an app."""
+
+    async def server(request: Request) -> Response:
+        """Its name and version."""
+        return _json({"name": "trivet", "version": trivet.__version__, "extensions": []})
+
+    async def live(request: Request) -> Response:
+        """200 while the process runs."""
+        return _json({"live": True})
+
+    async def ready(request: Request) -> Response:
+        """As /health/ready."""
+        live_model.require_open()
+        return _json({"ready": True})
+
+    async def metadata(request: Request) -> Response:
+        """Its inputs and outputs, a tensor a column."""
+        return _json(_metadata(_asked(live_model.require(), **request.path_params)))
+
+    async def model_ready(request: Request) -> Response:
+        """200 while it can answer."""
+        manifest = _asked(live_model.require_open(), **request.path_params)
+        return _json({"name": manifest.name, "ready": True})
+
+    async def infer(request: Request) -> Response:
+        """Answers come in the order of the rows."""
+        return await inference.answer(request, partial(_parse, path=request.path_params))
+
+    def get(path: str, endpoint: Endpoint, summary: str, *statuses: int) -> None:
+        app.add_api_route(
+            path, endpoint, summary=summary, responses=_failures(*statuses), **_about(path)
+        )
+        app.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
+
+    get("/v2", server, "The server", 401)
+    get("/v2/health/live", live, "Is the process alive?")
+    get("/v2/health/ready", ready, "Should requests be sent here?", 503)
+    for path in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
+        get(path, metadata, "The model's tensors", 401, 404, 503)
+        get(f"{path}/ready", model_ready, "Is the model ready?", 401, 404, 503)
+        about = _about(path)
+        body = {"schema": {"$ref": "#/components/schemas/InferRequest"}}
+        about["openapi_extra"]["requestBody"] = {"required": True, "content": {JSON: body}}
+        app.router.routes.append(
+            DirectRoute(
+                f"{path}/infer",
+                infer,
+                response_model=InferResponse,
+                responses=_failures(404, *OF_PREDICTIONS),
+                summary="Predict rows",
+                **about,
+            )
+        )
+
+
+def _parse(headers: Headers, body: bytearray, ready: Ready, path: Mapping[str, str]) -> Query:
+    """The query of an infer request; raises a 400 problem for what is none."""
+    contract = _asked(ready, **path).contract
+    if media_type(headers) != JSON:
+        raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send JSON, not CSV")
+    try:
+        request = InferRequest.model_validate(load_json(body))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise _bad(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
+    known = _outputs(contract)
+    wanted = list(dict.fromkeys(output.name for output in request.outputs or ()) or known)
+    if unknown := [name for name in wanted if name not in known]:
+        raise _bad(f"there is no output {unknown[0]!r}; there are {', '.join(known)}")
+    return Query(_records(request.inputs), partial(_answer, request.id, wanted))
+
+
+def _records(tensors: list[Tensor]) -> Iterator[object]:
+    columns: dict[str, list[Any]] = {}
+    rows = {_rows(tensor) for tensor in tensors}
+    if len(rows) != 1:
+        raise _bad("inputs: send tensors of one length, one a column")
+    for tensor in tensors:
+        if tensor.name in columns:
+            raise _bad(f"inputs: {tensor.name!r} is there twice")
+        nested = tensor.data and all(isinstance(each, list) for each in tensor.data)
+        columns[tensor.name] = [*chain(*tensor.data)] if nested else tensor.data
+        if len(columns[tensor.name]) not in rows:
+            raise _bad(f"inputs: {tensor.name!r} has not as many values as its shape says")
+    return (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+
+
+def _rows(tensor: Tensor) -> int:
+    match tensor.shape:
+        case [rows] | [rows, 1]:
+            return rows
+    raise _bad(f"inputs: {tensor.name!r} has the shape {tensor.shape}; send [rows] or [rows, 1]")
+
+
+def _answer(
+    request_id: str | None, wanted: list[str], predictions: Predictions, manifest: Manifest
+) -> bytes:
+    datatypes = _outputs(manifest.contract)
+    columns = answer_columns(predictions, manifest.contract)
+    outputs = [
+        {
+            "name": name,
+            "shape": [len(columns[name])],
+            "datatype": datatypes[name],
+            "data": columns[name],
+        }
+        for name in wanted
+    ]
+    content = {"model_name": manifest.name, "model_version": manifest.version, "outputs": outputs}
+    return to_json(content if request_id is None else {"id": request_id, **content})
+
+
+def _metadata(manifest: Manifest) -> dict[str, Any]:
+    inputs = {column.name: DATATYPES[column.kind] for column in manifest.contract.columns}
+    tensors = {
+        side: [
+            {"name": name, "datatype": datatype, "shape": [-1]}
+            for name, datatype in datatypes.items()
+        ]
+        for side, datatypes in (("inputs", inputs), ("outputs", _outputs(manifest.contract)))
+    }
+    about = {"name": manifest.name, "versions": [manifest.version], "platform": "trivet"}
+    return about | tensors
+
+
+def _outputs(contract: Contract) -> dict[str, str]:
+    """Datatypes of the outputs by name."""
+    datatypes = dict.fromkeys(contract.target.answer_names, "FP64")
+    if labels := contract.target.labels:
+        datatypes["prediction"] = {bool: "BOOL", int: "INT64", str: "BYTES"}[type(labels[0])]
+    return datatypes
+
+
+def _asked(ready: Ready, model: str, version: str | None = None) -> Manifest:
+    """The manifest of the live model, if that is the one that is asked for."""
+    manifest = ready.manifest
+    if model != manifest.name or version not in (None, manifest.version):
+        raise ProblemError(
+            HTTPStatus.NOT_FOUND,
+            f"no {' '.join(filter(None, (model, version)))} here: this service answers with "
+            f"{manifest.name} {manifest.version}",
+        )
+    return manifest
+
+
+def _bad(detail: str) -> ProblemError:
+    return ProblemError(HTTPStatus.BAD_REQUEST, detail)
+
+
+def _json(content: object) -> Response:
+    return Response(to_json(content), media_type=JSON)
+
+
+def _failures(*statuses: int) -> Responses:
+    return failures(*statuses, schema="V2Error", media_type=JSON)
+
+
+def _about(path: str) -> dict[str, Any]:
+    """The documentation that the routes share; the path's parameters are read from the request."""
+    schema = {"type": "string"}
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": schema}
+        for name in re.findall(r"\{(\w+)\}", path)
+    ]
+    return {"tags": ["Open Inference Protocol V2"], "openapi_extra": {"parameters": parameters}}

@@ -1,0 +1,173 @@
+"""What ``--input`` stands for: files of rows, on this machine or wherever fsspec reaches."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, Literal, TypeVar
+
+import pyarrow as pa
+
+from trivet.errors import TableError
+from trivet.files import is_local, locate
+from trivet.rows.text import BOM
+
+Format = Literal["csv", "jsonl", "parquet", "arrow"]
+Compression = Literal["gzip", "zstd"]
+
+T = TypeVar("T")
+
+STANDARD, STANDARD_INPUT = "-", "standard input"
+FORMATS: dict[str, Format] = {
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+}
+COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
+#: How files begin that have no name to tell their format by.
+FORMAT_MAGIC: dict[bytes, Format] = {
+    b"PAR1": "parquet",
+    b"ARROW1": "arrow",
+    b"\xff\xff\xff\xff": "arrow",  # a stream
+    b"{": "jsonl",
+}
+COMPRESSION_MAGIC: dict[bytes, Compression] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file of rows. ``name`` is what messages call it, ``stamp`` changes when it does."""
+
+    name: str
+    address: str
+    format: Format
+    compression: Compression | None
+    size: int
+    stamp: str
+
+    @contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        """The file's bytes as they lie there; raises `TableError` where it can't be read."""
+        try:
+            system, path = locate(self.address)
+            with system.open(path, "rb") as stream:
+                yield stream
+        except (OSError, EOFError, pa.ArrowException) as error:
+            reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+            raise TableError(f"{self.name}: can't be read as {self.format}: {reason}") from error
+
+    def decompressed(self, stream: BinaryIO) -> Any:
+        """The stream of text behind the bytes of a compressed file, or the stream itself."""
+        if self.compression is None:
+            return stream
+        return pa.CompressedInputStream(pa.PythonFile(stream, "r"), self.compression)
+
+    def check_unchanged(self) -> None:
+        """Raise `TableError` where the file is not the one that was found at the start."""
+        system, path = locate(self.address)
+        system.invalidate_cache()
+        if self.name != STANDARD_INPUT and (self.size, self.stamp) != _facts(system.info(path)):
+            raise TableError(
+                f"{self.name}: changed while it was read, so nothing was written; predict it once "
+                "it is complete, or a copy of it"
+            )
+
+
+def find_sources(address: str, spool: Path) -> list[Source]:
+    """The files that an address stands for, by name: a file, a glob, or all below a directory.
+
+    ``-`` is standard input, kept in ``spool`` so that it can be read in parts. Raises `TableError`.
+    """
+    if address == STANDARD:
+        if sys.stdin is None:
+            raise TableError(f"{STANDARD_INPUT}: is closed; name a file, or send one")
+        with spool.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file, 2**20)
+        return [_standard_input(spool)]
+    system, path = locate(address)
+    try:
+        found = _files(system, path)
+    except OSError as error:
+        raise TableError(f"{address}: can't be read: {error.strerror or error}") from error
+    if not found:
+        raise TableError(f"{address}: no such file; check the path")
+    local = is_local(system)
+    sources = []
+    for path, info in found:
+        if any("\udc80" <= sign <= "\udcff" for sign in path):
+            raise TableError(f"{path!r}: the name of the file is not UTF-8; rename it")
+        name = _shown(path) if local else system.unstrip_protocol(path)
+        address = path if local else name
+        sources.append(Source(name, address, *format_of(name), *_facts(info)))
+    return sources
+
+
+def format_of(name: str) -> tuple[Format, Compression | None]:
+    """Format and compression by a file's ending; raises `TableError` for one that can't be read."""
+    path = PurePosixPath(name.lower())
+    compression = COMPRESSIONS.get(path.suffix)
+    ending = path.with_suffix("").suffix if compression else path.suffix
+    if ending not in FORMATS or (compression and FORMATS[ending] not in ("csv", "jsonl")):
+        raise TableError(
+            f"{name}: the file's name must end in {', '.join(FORMATS)}, or for text in "
+            "one of these and .gz or .zst"
+        )
+    return FORMATS[ending], compression
+
+
+def _files(system: Any, path: str) -> list[tuple[str, dict[str, Any]]]:
+    """Paths with what is known of each, sorted; hidden ones and markers are left out."""
+    if system.isfile(path):
+        return [(path, system.info(path))]
+    found = (
+        system.find(path, detail=True)
+        if system.isdir(path)
+        else system.glob(path, detail=True)
+        if any(sign in path for sign in "*?[")
+        else {}
+    )
+    start = 0 if not system.isdir(path) else len(path)
+    return sorted(
+        (file, info)
+        for file, info in found.items()
+        if info["type"] == "file" and not _is_marker(file[start:])
+    )
+
+
+def _is_marker(path: str) -> bool:
+    return any(part.startswith((".", "_")) for part in PurePosixPath(path).parts)
+
+
+def _facts(info: dict[str, Any]) -> tuple[int, str]:
+    """Size in bytes, and what else tells one state of a file from another."""
+    stamp = info.get("mtime") or info.get("ETag") or info.get("LastModified") or ""
+    return info["size"], str(stamp)
+
+
+def _shown(path: str) -> str:
+    """A local path as a user in this folder would write it."""
+    here = Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
+
+
+def _standard_input(spool: Path) -> Source:
+    with spool.open("rb") as file:
+        compression = _by_magic(COMPRESSION_MAGIC, file.read(8))
+        file.seek(0)
+        text = pa.CompressedInputStream(file, compression) if compression else file
+        kind = _by_magic(FORMAT_MAGIC, text.read(64).removeprefix(BOM).lstrip()) or "csv"
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Source(STANDARD_INPUT, str(spool), kind, compression, spool.stat().st_size, digest)
+
+
+def _by_magic(choices: dict[bytes, T], beginning: bytes) -> T | None:
+    return next((found for magic, found in choices.items() if beginning.startswith(magic)), None)

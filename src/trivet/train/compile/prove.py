@@ -1,0 +1,61 @@
+"""The proof that a compiled form gives the answers of the pipeline that it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from trivet.model.compiled import TOLERANCE, CompiledPipeline
+from trivet.model.fitted import FittedPipeline
+from trivet.rows.arrays import Rows
+from trivet.rows.contract import Contract
+from trivet.rows.values import UNSEEN
+from trivet.train.compile import NotCompilable
+
+#: How many rows are asked about with values missing, unseen or far out, and how many one by one.
+VARIED_ROWS, ONE_BY_ONE = 500, 50
+FAR_OUT = 1e300
+
+
+def prove(
+    compiled: CompiledPipeline, fitted: FittedPipeline, contract: Contract, rows: Rows
+) -> None:
+    """Raise `NotCompilable` unless both forms give the same answers.
+
+    Asked are these rows, and the same with values missing that may be, with categories unseen, and
+    with numbers far out; many at once, and the first of each one by one. Labels must be identical,
+    numbers within `TOLERANCE`, relatively.
+    """
+    for what, asked in _variants(contract, rows):
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):
+                expected = fitted.answers(asked)
+        except ValueError:  # scikit-learn refuses numbers so far out: there is nothing to compare
+            if asked is rows:
+                raise
+            continue
+        one_by_one = np.concatenate([compiled.answers(row[None]) for row in asked[:ONE_BY_ONE]])
+        for given, wanted in (
+            (compiled.answers(asked), expected),
+            (one_by_one, expected[:ONE_BY_ONE]),
+        ):
+            if not np.allclose(given, wanted, rtol=TOLERANCE, atol=0):
+                raise NotCompilable(f"other answers to {what}")
+            if wanted.ndim == 2 and (given.argmax(axis=1) != wanted.argmax(axis=1)).any():
+                raise NotCompilable(f"other labels for {what}")
+
+
+def _variants(contract: Contract, rows: Rows) -> Iterator[tuple[str, Rows]]:
+    yield "held-out rows", rows
+    some = rows[:VARIED_ROWS]
+    nullable = np.array([column.nullable for column in contract.columns])
+    draw = np.random.default_rng(0)
+    for share in (0.3, 1.0):
+        missing = nullable & (draw.random(some.shape) < share)
+        yield "rows with missing values", np.where(missing, np.nan, some)
+    categories = np.array([column.kind == "category" for column in contract.columns])
+    yield "rows with unseen categories", np.where(categories, UNSEEN, some)
+    numbers = np.array([column.kind in ("number", "integer") for column in contract.columns])
+    for extreme in (-FAR_OUT, FAR_OUT):
+        yield "rows with extreme numbers", np.where(numbers, extreme, some)

@@ -1,0 +1,53 @@
+"""The name of a version: a digest of all that shapes a model, and of nothing else."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+from pydantic import JsonValue
+
+import trivet
+from trivet.model.artifact import library_versions
+
+#: The code that shapes a model, within the package, and what in it only handles a finished one.
+SHAPING = ("pipeline.py", "rows", "model", "train")
+NOT_SHAPING = ("model/store.py", "train/report.py")
+
+
+def inputs_digest(data: str, settings: dict[str, JsonValue]) -> str:
+    """SHA-256 of the data's digest, the settings, the code, and the library versions."""
+    inputs = {
+        "data": data,
+        "settings": settings,
+        "code": code_digest(Path(trivet.__file__).parent),
+        "libraries": {**library_versions(), "pyarrow": installed_version("pyarrow")},
+    }
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
+def code_digest(package: Path) -> str:
+    """SHA-256 of what the code does that shapes a model: no comment or docstring changes it."""
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        place = path.relative_to(package)
+        if place.parts[0] in SHAPING and place.as_posix() not in NOT_SHAPING:
+            code = ast.dump(_without_docstrings(ast.parse(path.read_bytes())))
+            digest.update(f"{place.as_posix()}\0{code}\0".encode())
+    return digest.hexdigest()
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        match node:
+            case ast.Module(body=body) | ast.ClassDef(body=body) | ast.FunctionDef(body=body):
+                if (
+                    body
+                    and isinstance(body[0], ast.Expr)
+                    and isinstance(body[0].value, ast.Constant)
+                ):
+                    del body[0]
+    return tree

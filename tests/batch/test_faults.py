@@ -1,0 +1,321 @@
+"""Batches that are killed, get no room, or meet another: nothing is lost, and --resume goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from moto.server import ThreadedMotoServer
+
+from tests.conftest import NOVEMBER, wait_until
+from trivet.batch.run import batch_predict
+from trivet.batch.settings import BatchSettings
+from trivet.batch.tally import PartReport
+from trivet.errors import BatchError, TableError
+
+#: The command, with parts so small that a short table has many.
+COMMAND = (
+    "import signal, trivet.batch.parts as parts; parts.PART_BYTES = 20_000\n"
+    "signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by jobs of some shells\n"
+    "from trivet.cli.commands import main; main()"
+)
+
+
+@pytest.fixture
+def settings(flights_store: Path, tmp_path: Path) -> BatchSettings:
+    header, *rows = NOVEMBER.read_text().splitlines(keepends=True)
+    (tmp_path / "table.csv").write_text(header + "".join(rows) * 4)
+    output = str(tmp_path / "out.csv")
+    return BatchSettings(str(tmp_path / "table.csv"), output, "flights", models_dir=flights_store)
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trivet.batch.parts.PART_BYTES", 20_000)
+
+
+def command(settings: BatchSettings, *options: str) -> list[str]:
+    return [
+        *(sys.executable, "-c", COMMAND, "batch-predict", "--input", settings.input),
+        *("--output", settings.output, "--model", "flights"),
+        *("--models-dir", str(settings.models_dir), *options),
+    ]
+
+
+def run(settings: BatchSettings, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(settings, *options), capture_output=True, text=True, check=False)
+
+
+@contextmanager
+def started(settings: BatchSettings, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """A run in a process group of its own, of which nothing is left at the end."""
+    process = subprocess.Popen(
+        command(settings, *options),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+        wait_until(lambda: not group(process.pid), 20)
+
+
+def group(leader: int) -> list[int]:
+    """The processes of a session, but for zombies."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == leader and fields[0] != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
+def undisturbed(settings: BatchSettings) -> dict[str, bytes]:
+    """The files of a run that nobody touched."""
+    output = settings.output.replace("/out.", "/whole.")
+    batch_predict(replace(settings, output=output))
+    return content(Path(output))
+
+
+def content(output: Path) -> dict[str, bytes]:
+    files = sorted(output.iterdir()) if output.is_dir() else [output]
+    return {
+        path.name.removeprefix("whole").removeprefix("out"): path.read_bytes() for path in files
+    }
+
+
+def parts_done(settings: BatchSettings) -> int:
+    output = Path(settings.output)
+    return len(list((output.parent / f".{output.name}.run").glob("part-*.json")))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet", "out.parts/"])
+def test_a_run_killed_at_random_goes_on_to_the_same_bytes(
+    settings: BatchSettings, small_parts: None, tmp_path: Path, name: str
+) -> None:
+    settings = replace(settings, output=f"{tmp_path}/{name}")
+    expected = undisturbed(settings)
+    chance, kills, output = random.Random(name), 0, Path(settings.output)  # noqa: S311 - no secret
+    while kills < 7:
+        with started(settings, "--resume") as process:
+            before = parts_done(settings)
+            while parts_done(settings) == before and process.poll() is None:
+                time.sleep(0.01)
+            time.sleep(chance.uniform(0, 0.1))
+            process.kill()
+        kills += process.wait() != 0
+        if output.exists():  # it was done before it was killed: another one
+            assert content(output) == expected
+            shutil.rmtree(output) if output.is_dir() else output.unlink()
+    assert run(settings, "--resume").returncode == 0
+    assert content(output) == expected
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_replaced(settings: BatchSettings, small_parts: None) -> None:
+    expected = undisturbed(settings)
+    with started(settings, "--workers", "2") as process:
+        wait_until(lambda: parts_done(settings) > 2)
+        lines = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in group(process.pid)}
+        workers = [pid for pid, line in lines.items() if "loky" in line and "tracker" not in line]
+        os.kill(workers[0], signal.SIGKILL)
+        assert process.wait(60) == 0
+    assert content(Path(settings.output)) == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_leaves_no_output(
+    settings: BatchSettings, small_parts: None, number: signal.Signals
+) -> None:
+    with started(settings) as process:
+        wait_until(lambda: parts_done(settings) > 2)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said == (
+        f"Error: {settings.output}: stopped before all was predicted, so it is not written; go on "
+        "with --resume\n"
+    )
+    assert not Path(settings.output).exists()
+    assert run(settings, "--resume").returncode == 0
+    assert content(Path(settings.output)) == undisturbed(settings)
+
+
+def test_a_second_run_to_the_same_output_says_so_and_stops(
+    settings: BatchSettings, small_parts: None
+) -> None:
+    with started(settings) as process:
+        wait_until(lambda: parts_done(settings) > 1)
+        with pytest.raises(BatchError, match=r"out\.csv: another run is writing it"):
+            batch_predict(settings)
+        assert process.wait(60) == 0
+    assert content(Path(settings.output)) == undisturbed(settings)
+
+
+@pytest.fixture
+def interrupted(settings: BatchSettings, small_parts: None) -> BatchSettings:
+    """A run that ended after a few parts."""
+    with started(settings) as process:
+        wait_until(lambda: parts_done(settings) > 2)
+        process.kill()
+    return settings
+
+
+def test_without_resume_a_run_starts_over(interrupted: BatchSettings) -> None:
+    batch_predict(interrupted)
+    assert content(Path(interrupted.output)) == undisturbed(interrupted)
+
+
+def test_damaged_parts_are_done_again(interrupted: BatchSettings) -> None:
+    output = Path(interrupted.output)
+    staging = output.parent / f".{output.name}.run"
+    first, second = sorted(staging.glob("part-*.json"))[:2]
+    first.write_text("{")
+    shard = staging / "output" / f"{second.stem}.csv"
+    shard.write_bytes(shard.read_bytes()[:-10])
+    summary = batch_predict(replace(interrupted, resume=True))
+    assert content(output) == undisturbed(interrupted)
+    assert summary.rows == summary.predicted == 20_000
+    fresh = summary.rows_per_second * summary.seconds  # parts that were done don't count as pace
+    assert 0 < fresh < summary.rows - 50
+
+
+def change_input(settings: BatchSettings) -> BatchSettings:
+    with Path(settings.input).open("a") as table:
+        table.write(NOVEMBER.read_text().splitlines()[1] + "\n")
+    return settings
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (change_input, "the input has changed since"),
+        (lambda settings: replace(settings, columns=("flight_id",)), "its options were"),
+    ],
+)
+def test_resume_refuses_another_plan(
+    interrupted: BatchSettings, change: Callable[[BatchSettings], BatchSettings], message: str
+) -> None:
+    done = parts_done(interrupted)
+    with pytest.raises(BatchError, match=message):
+        batch_predict(change(replace(interrupted, resume=True)))
+    assert parts_done(interrupted) == done
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root can mount a small disk")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(
+    settings: BatchSettings, small_disk: Path
+) -> None:
+    expected = undisturbed(settings)
+    settings = replace(settings, output=str(small_disk / "out.csv"))
+    Path(settings.output).write_text("yesterday's")
+    failed = run(settings)
+    assert failed.returncode == 1
+    [line] = [line for line in failed.stderr.splitlines() if line.startswith("Error")]
+    assert re.search(r"out\.csv: can't be written \(No space left on device\); make room", line)
+    assert "Traceback" not in failed.stderr
+    assert Path(settings.output).read_text() == "yesterday's"
+    subprocess.run(["mount", "-o", "remount,size=20m", str(small_disk)], check=True)
+    assert run(settings, "--resume").returncode == 0
+    assert content(Path(settings.output)) == expected
+
+
+def test_a_disk_full_to_the_last_byte_is_expected_trouble_too(
+    settings: BatchSettings, small_disk: Path
+) -> None:
+    def fill(reports: Iterable[PartReport], _: int) -> Iterator[PartReport]:
+        with suppress(OSError):
+            (small_disk / "other").write_bytes(bytes(2**20))
+        yield from reports
+
+    settings = replace(settings, output=str(small_disk / "out.csv"))
+    with pytest.raises(TableError, match=r"out\.csv: can't be written \(No space left on device\)"):
+        batch_predict(settings, fill)
+
+
+def test_a_folder_that_may_not_be_written_is_named(
+    settings: BatchSettings, small_disk: Path
+) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    failed = run(replace(settings, output=str(small_disk / "out.csv")))
+    assert failed.returncode == 1
+    assert "out.csv: can't be written (Read-only file system)" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    import s3fs
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    s3fs.S3FileSystem().makedirs("flights", exist_ok=True)
+    yield "s3://flights"
+    s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet", "out.parts/"])
+def test_an_object_store_is_read_and_written(
+    settings: BatchSettings, bucket: str, small_parts: None, name: str, tmp_path: Path
+) -> None:
+    import s3fs
+
+    store = s3fs.S3FileSystem()
+    store.put(settings.input, f"{bucket}/in/table.csv")
+    local = replace(settings, output=f"{tmp_path}/{name}")
+    expected = undisturbed(local)
+    remote = replace(settings, input=f"{bucket}/in/", output=f"{bucket}/predictions/{name}")
+    for turn in ("first", "second"):  # in place of the first
+        done = run(remote)
+        assert done.returncode == 0, done.stderr
+        store.invalidate_cache()
+        store.get(remote.output.rstrip("/"), f"{tmp_path}/{turn}", recursive=True)
+        got = content(tmp_path / turn)
+        assert list(got.values()) == list(expected.values())
+    left = [path for path in store.find("flights/predictions") if ".run" in path]
+    assert left == []
+    summary = json.loads(store.cat(f"{remote.output.rstrip('/')}.summary.json"))
+    assert summary["predicted"] == 20_000

@@ -1,0 +1,147 @@
+"""Options: three ways in, and which one wins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from tests.conftest import ROOT, run_trivet, write_csv
+from trivet.cli.commands import main
+from trivet.cli.settings_file import load_defaults
+from trivet.errors import SettingsError
+
+
+def commands(group: click.Group, path: str = "trivet") -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{path} {name}")
+        yield f"{path} {name}", command
+
+
+@pytest.mark.parametrize(("path", "command"), list(commands(main)))
+def test_every_command_and_option_has_help(path: str, command: click.Command) -> None:
+    assert command.help
+    for param in command.params:
+        if isinstance(param, click.Option):
+            assert param.help, f"{path} {param.opts[0]} has no help"
+
+
+def test_the_commands_are_the_three_legs_and_the_store() -> None:
+    assert {path for path, _ in commands(main)} == {
+        *("trivet train", "trivet batch-predict", "trivet serve", "trivet models"),
+        *(f"trivet models {name}" for name in ("list", "show", "promote", "rollback")),
+    }
+
+
+def test_command_line_over_environment_over_file_over_default(tmp_path: Path) -> None:
+    def store_in_use(*options: str, **environment: str) -> str:
+        result = run_trivet("models", "list", *options, cwd=tmp_path, **environment)
+        assert result.returncode == 0
+        return result.stdout.split(":")[0]
+
+    assert store_in_use() == "models"
+    (tmp_path / "trivet.toml").write_text('models-dir = "from-file"')
+    assert store_in_use() == "from-file"
+    environment = {"TRIVET_MODELS_LIST_MODELS_DIR": "from-environment"}
+    assert store_in_use(**environment) == "from-environment"
+    assert store_in_use("--models-dir", "from-command-line", **environment) == "from-command-line"
+
+
+def defaults(tmp_path: Path, text: str) -> dict[str, Any]:
+    (tmp_path / "trivet.toml").write_text(text)
+    return load_defaults(tmp_path / "trivet.toml", main, required=True)
+
+
+def test_a_key_at_the_top_is_for_every_command_that_has_it(tmp_path: Path) -> None:
+    text = 'model = "m"\nmodels_dir = "d"\n[serve]\nmodel = "other"\nport = 1'
+    found = defaults(tmp_path, text)
+    assert found["train"] == {"model": "m", "models_dir": "d"}
+    assert found["serve"] == {"model": "other", "models_dir": "d", "port": 1}
+    assert found["models"]["list"] == {"models_dir": "d"}
+    assert found["models"]["rollback"] == {"model": "m", "models_dir": "d"}
+
+
+def test_one_value_stands_for_a_list_of_one(tmp_path: Path) -> None:
+    assert defaults(tmp_path, '[train]\nid = "flight_id"')["train"] == {"id": ["flight_id"]}
+
+
+def test_flags_that_name_a_target_describe_another_table(tmp_path: Path) -> None:
+    (tmp_path / "trivet.toml").write_text((ROOT / "trivet.toml").read_text())
+    rows = [[n % 7, n % 2] for n in range(40)]
+    table = write_csv(tmp_path / "table.csv", ["x", "y"], rows)
+    result = run_trivet("train", "--data", table, "--target", "y", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "published model " in result.stdout
+    assert (tmp_path / "models/model/current").exists()
+
+
+def test_data_alone_is_another_table_of_the_same_kind(tmp_path: Path) -> None:
+    (tmp_path / "trivet.toml").write_text((ROOT / "trivet.toml").read_text())
+    table = ROOT / "data/flights_november.csv"
+    result = run_trivet("train", "--data", table, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "published flights " in result.stdout
+
+
+def test_tables_stand_for_pairs(tmp_path: Path) -> None:
+    text = (
+        '[train]\ntime-column = "t"\n[train.params]\nmax_iter = 3\nloss = "x"\n'
+        '[train.kinds]\na = "category"'
+    )
+    assert defaults(tmp_path, text)["train"] == {
+        "time_column": "t",
+        "param": ["max_iter=3", 'loss="x"'],
+        "kind": ["a=category"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[serve]\nprot = 1", r"\[serve\] prot is not a setting; did you mean 'port'"),
+        ("[serv]\nport = 1", "serv is not a setting; did you mean 'serve'"),
+        ("modle = 'm'", "modle is not a setting; did you mean 'model'"),
+        ("[models]\nmodels-dir = 'x'", r"\[models\] models-dir is not a setting"),
+        ("[models.lst]\nmodel = 'x'", r"\[models\] lst is not a setting; did you mean 'list'"),
+        ("[models]\nlist = 1", "list is not a setting|list is not a value but a section"),
+        ("[serve", "can't be read as TOML"),
+    ],
+)
+def test_a_wrong_file_of_settings_is_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        defaults(tmp_path, text)
+
+
+def test_a_config_that_is_asked_for_must_be_there(tmp_path: Path) -> None:
+    result = run_trivet("--config", "no.toml", "models", "list", cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr == "Error: no.toml: no such file; check --config\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--param", "max_iter"], "write it as NAME=VALUE"),
+        (["--kind", "x=numbr"], "a kind is one of number, integer"),
+    ],
+)
+def test_malformed_pairs_are_named(tmp_path: Path, options: list[str], message: str) -> None:
+    table = ROOT / "data/flights_november.csv"
+    result = run_trivet("train", "--data", table, "--target", "late", *options, cwd=tmp_path)
+    assert result.returncode == 1
+    assert message in result.stderr
+
+
+def test_promote_and_rollback_by_command(flights_store: Path, tmp_path: Path) -> None:
+    options = ("--model", "flights", "--models-dir", str(flights_store))
+    listed = run_trivet("models", "list", "--models-dir", str(flights_store), cwd=tmp_path)
+    version = listed.stdout.split()[2]
+    promoted = run_trivet("models", "promote", version, *options, cwd=tmp_path)
+    assert promoted.stdout == f"flights: current is {version}\n"
+    refused = run_trivet("models", "rollback", *options, cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "no earlier version" in refused.stderr

@@ -1,0 +1,332 @@
+"""The service under load and faults: real processes, real signals, callers that count."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import NOVEMBER, ROOT, Server, serving, wait_until
+from tests.online.callers import Caller, calling
+from trivet.model.predictor import Predictor
+from trivet.model.store import ModelStore
+from trivet.rows.columns import encode_table, read_table
+from trivet.rows.values import to_record
+
+pytestmark = pytest.mark.slow
+
+FLIGHT: dict[str, Any] = json.loads((ROOT / "data/flight.json").read_text())
+
+
+def options(store: ModelStore | Path, *more: str) -> tuple[str, ...]:
+    root = store.root if isinstance(store, ModelStore) else store
+    return ("--model", "flights", "--models-dir", str(root), *more)
+
+
+def metrics(server: Server) -> dict[str, float]:
+    """All samples by name and labels."""
+    text = server.get("/metrics")[1].decode()
+    samples = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, value in samples}
+
+
+def workers_of(process: int) -> list[int]:
+    """The processes that a service's parent has started and that answer: spawned, not helpers."""
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [pid for pid in map(int, children) if b"spawn_main" in _command(pid)]
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+@pytest.mark.parametrize("workers", ["1", "4"])
+def test_metrics_add_up(flights_store: Path, tmp_path: Path, workers: str) -> None:
+    def call(caller: Caller) -> bool:
+        turn = len(caller.answers)
+        unseen = {**FLIGHT, "carrier": "??", "dep_delay": 9999}
+        caller.post(FLIGHT if turn % 2 else {"instances": [unseen, FLIGHT]})
+        if turn % 10 == 0:
+            caller.post({"month": "x"})
+        return len(caller.answers) < 60
+
+    with serving(*options(flights_store, "--workers", workers), cwd=tmp_path) as server:
+        before = metrics(server)
+        with calling(server.url, 8, call) as callers:
+            wait_until(lambda: all(len(caller.answers) >= 60 for caller in callers))
+        assert not any(caller.lost or caller.refused for caller in callers)
+        answers = [answer for caller in callers for answer in caller.answers]
+        statuses = Counter(status for status, _ in answers)
+        assert statuses.keys() == {200, 422}
+        rows = sum(len(body["predictions"]) for status, body in answers if status == 200)
+        pairs = sum(len(body.get("predictions", ())) == 2 for _, body in answers)
+        time.sleep(0.6)  # other workers count what the rows held every quarter of a second
+        after = metrics(server)
+
+    def grown(name: str) -> float:
+        return after.get(name, 0) - before.get(name, 0)
+
+    for status, count in statuses.items():
+        assert grown(f'trivet_requests_total{{route="/predict",status="{status}"}}') == count
+    assert grown('trivet_request_seconds_count{route="/predict"}') == len(answers)
+    for stage in ("parse", "predict", "write"):
+        assert grown(f'trivet_stage_seconds_count{{stage="{stage}"}}') == statuses[200]
+    assert grown("trivet_batch_rows_sum") == grown("trivet_rows_total") == rows
+    assert grown('trivet_unseen_values_total{feature="carrier"}') == pairs
+    assert grown('trivet_out_of_range_values_total{feature="dep_delay"}') == pairs
+    assert grown('trivet_missing_values_total{feature="wind_gust"}') == rows
+    assert after["trivet_in_flight"] <= 1  # the request for the metrics itself
+    (ready,) = (value for name, value in after.items() if name.startswith("trivet_model_info"))
+    assert ready == int(workers)
+
+
+def test_each_caller_gets_its_own_rows_back(
+    flights_store: Path, predictor: Predictor, tmp_path: Path
+) -> None:
+    contract = predictor.contract
+    rows = encode_table(read_table(NOVEMBER), contract, NOVEMBER)[:2000]
+    expected = predictor.predict(rows).probabilities
+    assert expected is not None
+    records = [to_record(row, contract) for row in rows]
+    wrong: list[int] = []
+    turns = iter(range(len(rows)))
+
+    def call(caller: Caller) -> bool:
+        turn = next(turns, None)
+        if turn is None:
+            return False
+        answer = caller.post(records[turn])
+        assert answer
+        share = answer[1]["predictions"][0]["probabilities"]["true"]
+        if abs(share - expected[turn, 1]) > 1e-9:
+            wrong.append(turn)
+        return True
+
+    with (
+        serving(*options(flights_store), cwd=tmp_path) as server,
+        calling(server.url, 16, call) as callers,
+    ):
+        wait_until(lambda: sum(len(caller.answers) for caller in callers) == len(rows))
+    assert not wrong
+
+
+def test_a_reload_every_100_ms_under_load_fails_no_request(
+    two_versions: ModelStore, tmp_path: Path
+) -> None:
+    def call(caller: Caller) -> bool:
+        caller.post(FLIGHT)
+        return True
+
+    versions = two_versions.versions("flights")
+    with serving(*options(two_versions, "--reload-every", "0.02"), cwd=tmp_path) as server:
+        with calling(server.url, 8, call) as callers:
+            for turn in range(30):
+                two_versions.promote("flights", versions[turn % 2])
+                time.sleep(0.1)
+        counts = metrics(server)
+    assert not any(caller.lost or caller.refused for caller in callers)
+    answers = [answer for caller in callers for answer in caller.answers]
+    assert {status for status, _ in answers} == {200}
+    shares: dict[str, set[float]] = {version: set() for version in versions}
+    for _, body in answers:
+        shares[body["model_version"]].add(body["predictions"][0]["probabilities"]["true"])
+    assert counts['trivet_reloads_total{outcome="loaded"}'] >= 15
+    assert counts['trivet_reloads_total{outcome="failed"}'] == 0
+    # Each version has its own answer, but for floating-point sums: none came from the other model.
+    first, second = ({round(share, 9) for share in shares[version]} for version in versions)
+    assert len(first) == len(second) == 1
+    assert first != second
+
+
+def test_a_broken_version_is_not_taken_and_said_to_be_broken(
+    two_versions: ModelStore, tmp_path: Path
+) -> None:
+    store = ModelStore(tmp_path / "models")
+    shutil.copytree(two_versions.root, store.root)
+    good, broken = store.versions("flights")
+    store.promote("flights", good)
+    with serving(*options(store, "--reload-every", "0.1"), cwd=tmp_path) as server:
+        store.promote("flights", broken)
+        wait_until(lambda: json.loads(server.get("/model")[1])["version"] == broken)
+        store.promote("flights", good)
+        wait_until(lambda: json.loads(server.get("/model")[1])["version"] == good)
+        (store.root / "flights" / broken / "compiled.npz").write_bytes(b"cut short")
+        store._point(store.root / "flights", broken)  # promote would refuse it
+        wait_until(lambda: json.loads(server.get("/model")[1])["not_reloaded"] is not None)
+        model = json.loads(server.get("/model")[1])
+        assert model["version"] == good
+        assert "SHA-256" in model["not_reloaded"]
+        assert server.get("/health/ready")[0] == 200
+        assert server.post("/predict", FLIGHT)[0] == 200
+        assert metrics(server)['trivet_reloads_total{outcome="failed"}'] == 1
+        assert any("not reloaded" in line["message"] for line in server.logs())
+        store.promote("flights", good)
+        wait_until(lambda: json.loads(server.get("/model")[1])["not_reloaded"] is None)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_sigterm_under_load_fails_no_request(
+    flights_store: Path, tmp_path: Path, workers: str
+) -> None:
+    ready: list[int] = []
+
+    def call(caller: Caller) -> bool:
+        caller.post(FLIGHT)
+        return not caller.closed  # as a balancer does: a caller that is sent away goes elsewhere
+
+    some = options(flights_store, "--workers", workers, "--drain", "2")
+    with serving(*some, cwd=tmp_path) as server, calling(server.url, 16, call) as callers:
+        wait_until(lambda: all(len(caller.answers) > 20 for caller in callers))
+        server.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: server.get("/health/ready")[0] == 503, 5)
+        ready.append(server.post("/predict", FLIGHT)[0])
+        wait_until(lambda: all(caller.closed for caller in callers), 5)
+        assert server.process.wait(30) == 0
+    assert ready == [200]  # not ready, and answering
+    for caller in callers:
+        assert not caller.lost
+        assert not caller.refused
+        assert {status for status, _ in caller.answers} == {200}
+
+
+def test_a_request_in_flight_at_sigterm_is_answered(flights_store: Path, tmp_path: Path) -> None:
+    body = json.dumps(FLIGHT).encode()
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    with serving(*options(flights_store), cwd=tmp_path) as server:
+        with socket.create_connection(_address(server)) as caller:
+            caller.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body[:10])
+            wait_until(lambda: metrics(server)["trivet_in_flight"] == 2)
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
+            caller.sendall(body[10:])
+            answer = caller.recv(100_000)
+        assert answer.startswith(b"HTTP/1.1 200 OK")
+        assert b"connection: close" in answer
+        assert server.process.wait(30) == 0
+
+
+def test_kill_9_of_a_worker_loses_what_it_held_and_no_more(
+    flights_store: Path, tmp_path: Path
+) -> None:
+    lost_at: list[int] = []
+
+    def call(caller: Caller) -> bool:
+        if caller.post(FLIGHT) is None:
+            lost_at.append(len(caller.answers))
+        return True
+
+    with serving(*options(flights_store, "--workers", "2"), cwd=tmp_path) as server:
+        wait_until(lambda: len(workers_of(server.process.pid)) == 2)
+        with calling(server.url, 8, call) as callers:
+            wait_until(lambda: all(len(caller.answers) > 50 for caller in callers))
+            before = workers_of(server.process.pid)
+            os.kill(before[0], signal.SIGKILL)
+            wait_until(lambda: len(set(workers_of(server.process.pid)) - set(before)) == 1)
+            counts = [len(caller.answers) for caller in callers]
+            wait_until(
+                lambda: all(
+                    len(caller.answers) > count + 50
+                    for caller, count in zip(callers, counts, strict=True)
+                )
+            )
+        wait_until(lambda: sum(_model_info(metrics(server))) == 2)
+    # A caller has one request in flight: it may lose that one, and its connection.
+    assert all(len(caller.lost) <= 1 and not caller.refused for caller in callers)
+    assert 1 <= len(lost_at) <= 8
+    assert {status for caller in callers for status, _ in caller.answers} == {200}
+
+
+def test_a_worker_that_dies_while_it_is_waited_for_is_replaced_at_once(
+    flights_store: Path, tmp_path: Path
+) -> None:
+    with serving(*options(flights_store, "--workers", "2"), cwd=tmp_path) as server:
+        wait_until(lambda: len(workers_of(server.process.pid)) == 2)
+        before = workers_of(server.process.pid)
+        os.kill(before[0], signal.SIGSTOP)
+        time.sleep(1)  # it is asked every 0.5 s whether it lives, and may take 60 s to say so
+        os.kill(before[0], signal.SIGKILL)
+        wait_until(lambda: len(set(workers_of(server.process.pid)) - set(before)) == 1, 15)
+
+
+def test_workers_end_when_their_parent_is_killed(flights_store: Path, tmp_path: Path) -> None:
+    with serving(*options(flights_store, "--workers", "2"), cwd=tmp_path) as server:
+        wait_until(lambda: len(workers_of(server.process.pid)) == 2)
+        workers = workers_of(server.process.pid)
+        try:
+            server.process.kill()
+            wait_until(lambda: not any(map(_command, workers)), 15)
+        finally:
+            for worker in filter(_command, workers):
+                os.kill(worker, signal.SIGKILL)
+
+
+def test_a_directory_of_metrics_that_was_inherited_is_left_alone(
+    flights_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inherited = tmp_path / "inherited"
+    inherited.mkdir()
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(inherited))
+    with serving(*options(flights_store), cwd=tmp_path) as server:
+        assert server.post("/predict", FLIGHT)[0] == 200
+        assert metrics(server)["trivet_rows_total"] == 1
+        assert not list(inherited.iterdir())
+    assert server.process.returncode == 0
+
+
+def _model_info(samples: dict[str, float]) -> Iterator[float]:
+    return (value for name, value in samples.items() if name.startswith("trivet_model_info"))
+
+
+def test_memory_is_flat_over_200_000_requests(flights_store: Path, tmp_path: Path) -> None:
+    body = json.dumps(FLIGHT).encode()
+    request = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (
+        len(body),
+        body,
+    )
+    with serving(*options(flights_store), cwd=tmp_path) as server:
+        _pipeline(server, request, 20_000)
+        before = _resident(server.process.pid)
+        _pipeline(server, request, 200_000)
+        after = _resident(server.process.pid)
+        counted = metrics(server)['trivet_requests_total{route="/predict",status="200"}']
+    assert counted == 220_000
+    assert after - before < 3_000, f"{before} kB, then {after} kB"
+
+
+def _pipeline(server: Server, request: bytes, count: int, together: int = 100) -> None:
+    """Send requests on one connection, many without waiting; all must be answered with 200."""
+    with (
+        socket.create_connection(_address(server), timeout=60) as caller,
+        caller.makefile("rb") as answers,
+    ):
+        for _ in range(count // together):
+            caller.sendall(request * together)
+            for _ in range(together):
+                assert answers.readline() == b"HTTP/1.1 200 OK\r\n"
+                head = b"".join(iter(answers.readline, b"\r\n"))
+                (length,) = re.findall(rb"content-length: (\d+)", head)
+                answers.read(int(length))
+
+
+def _resident(process: int) -> int:
+    """Resident memory in kB."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
+
+
+def _address(server: Server) -> tuple[str, int]:
+    host, _, port = server.url.removeprefix("http://").partition(":")
+    return host, int(port)

@@ -1,0 +1,238 @@
+"""How much a service takes on, and what it says when that is too much."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.conftest import ROOT, TRIVET, free_port, ready_client, run_trivet, serving, wait_until
+from tests.online.callers import Caller
+from tests.online.test_routes import problem
+from trivet.errors import RecordsRejected
+from trivet.model.artifact import Artifact
+from trivet.model.predictor import Predictor
+from trivet.model.store import ModelStore
+from trivet.online.inference import BODIES, LARGE
+from trivet.online.settings import ServeSettings
+from trivet.rows.arrays import Rows
+
+FLIGHT: dict[str, Any] = json.loads((ROOT / "data/flight.json").read_text())
+MANY = {"instances": [FLIGHT] * 300}
+HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"
+
+
+@contextmanager
+def service(store: Path, **settings: Any) -> Iterator[TestClient]:
+    with ready_client(replace(ServeSettings("flights", models_dir=store), **settings)) as client:
+        yield client
+
+
+def test_what_is_beyond_the_room_is_turned_away_at_once(
+    flights_store: Path, tmp_path: Path
+) -> None:
+    options = ("--model", "flights", "--models-dir", str(flights_store), "--max-in-flight", "2")
+    with serving(*options, cwd=tmp_path) as server, ExitStack() as waiting:
+        host, _, port = server.url.removeprefix("http://").partition(":")
+        for _ in range(2):  # which send half a request, and stay
+            caller = waiting.enter_context(socket.create_connection((host, int(port))))
+            caller.sendall(HEAD)
+        wait_until(lambda: b"trivet_in_flight 3.0" in server.get("/metrics")[1])
+        status, body = server.post("/predict", FLIGHT)
+        assert (status, body["title"]) == (503, "Service Unavailable")
+        assert server.get("/model")[0] == 503
+        for path in ("/health", "/health/live", "/health/ready", "/ping", "/v2/health/ready"):
+            assert server.get(path)[0] == 200, path
+        assert b'trivet_rejected_total{reason="overload"} 2.0' in server.get("/metrics")[1]
+        waiting.close()
+        wait_until(lambda: server.post("/predict", FLIGHT)[0] == 200)
+
+
+def test_bodies_that_are_too_large_together_are_turned_away(
+    flights_store: Path, tmp_path: Path
+) -> None:
+    size = 40_000
+    options = ("--model", "flights", "--models-dir", str(flights_store), "--max-body", str(size))
+    head = HEAD.replace(b"10", b"%d" % size)
+    with serving(*options, "--max-in-flight", "19", cwd=tmp_path) as server, ExitStack() as waiting:
+        host, _, port = server.url.removeprefix("http://").partition(":")
+        for _ in range(BODIES):  # which send all but a byte, and stay
+            holder = waiting.enter_context(socket.create_connection((host, int(port))))
+            holder.sendall(head + b" " * (size - 1))
+        caller = waiting.enter_context(closing(Caller(server.url)))
+        wait_until(lambda: (caller.post(FLIGHT) or (0,))[0] == 503)
+        assert caller.closed
+        assert "640,000 bytes are in flight" in caller.answers[-1][1]["detail"]
+        assert server.get("/health/ready")[0] == server.get("/model")[0] == 200
+        waiting.close()
+        wait_until(lambda: server.post("/predict", FLIGHT)[0] == 200)
+
+
+def test_it_says_when_to_ask_again(flights_store: Path) -> None:
+    with service(flights_store, max_in_flight=0) as client:
+        response = client.post("/predict", json=FLIGHT)
+    assert "try again later" in problem(response, 503)["detail"]
+    assert response.headers["retry-after"] == "1"
+
+
+def test_a_body_that_does_not_arrive_is_408(flights_store: Path, tmp_path: Path) -> None:
+    options = ("--model", "flights", "--models-dir", str(flights_store), "--deadline", "0.3")
+    with serving(*options, cwd=tmp_path) as server:
+        host, _, port = server.url.removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port)), timeout=10) as caller:
+            caller.sendall(HEAD)
+            answer = b"".join(iter(lambda: caller.recv(65_536), b""))  # until it is closed
+        assert answer.startswith(b"HTTP/1.1 408 Request Timeout")
+        assert b"did not arrive within 0.3 seconds" in answer
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let every prediction in a thread take half a second; lists how many rows each had."""
+    begun: list[int] = []
+    predict = Predictor.predict
+
+    def slowly(self: Predictor, rows: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread() and len(rows) >= 100:
+            begun.append(len(rows))
+            time.sleep(0.5)
+        return predict(self, rows)
+
+    monkeypatch.setattr(Predictor, "predict", slowly)
+    return begun
+
+
+def test_an_answer_that_takes_too_long_is_504_and_what_waits_is_never_begun(
+    flights_store: Path, slow: list[int]
+) -> None:
+    with service(flights_store, deadline=0.2) as client:
+        responses: list[Any] = []
+        callers = [
+            threading.Thread(target=lambda: responses.append(client.post("/predict", json=MANY)))
+            for _ in range(4)
+        ]
+        for caller in callers:
+            caller.start()
+        for caller in callers:
+            caller.join()
+        for response in responses:
+            assert "no answer within 0.2 seconds" in problem(response, 504)["detail"]
+        time.sleep(0.6)  # the one that was begun is done by now
+        assert len(slow) == 1
+        assert client.post("/predict", json=FLIGHT).status_code == 200
+
+
+def test_a_large_request_does_not_hold_up_small_ones(flights_store: Path, slow: list[int]) -> None:
+    assert len(json.dumps(MANY)) > LARGE
+    with service(flights_store) as client:
+        large: list[Any] = []
+        caller = threading.Thread(target=lambda: large.append(client.post("/predict", json=MANY)))
+        caller.start()
+        wait_until(lambda: len(slow) == 1)
+        assert client.post("/predict", json=FLIGHT).status_code == 200
+        assert not large
+        caller.join()
+        assert len(large[0].json()["predictions"]) == 300
+
+
+def test_rows_that_are_in_flight_while_the_version_changes_are_counted(
+    two_versions: ModelStore, slow: list[int]
+) -> None:
+    first, second = two_versions.versions("flights")
+    two_versions.promote("flights", first)
+    with service(two_versions.root, reload_every=0.02) as client:
+        caller = threading.Thread(target=lambda: client.post("/predict", json=MANY))
+        caller.start()
+        wait_until(lambda: len(slow) == 1)
+        two_versions.promote("flights", second)
+        wait_until(lambda: client.get("/model").json()["version"] == second)
+        caller.join()
+        page = client.get("/metrics").text
+    assert f"trivet_rows_total {len(MANY['instances'])}.0" in page
+    assert 'trivet_reloads_total{outcome="loaded"} 1.0' in page
+
+
+def test_a_large_request_gets_the_answers_of_small_ones(flights_store: Path) -> None:
+    with service(flights_store) as client:
+        delays = [*range(300)]
+        instances = [{**FLIGHT, "dep_delay": delay} for delay in delays]
+        together = client.post("/predict", json={"instances": instances}).json()["predictions"]
+        alone = [client.post("/predict", json=each).json()["predictions"][0] for each in instances]
+    for one, other in zip(together, alone, strict=True):
+        assert one["prediction"] == other["prediction"]
+        assert one["probabilities"] == pytest.approx(other["probabilities"], rel=1e-9)
+
+
+def test_a_model_without_a_compiled_form_is_served_in_micro_batches(uncompiled: Artifact) -> None:
+    predictor = Predictor.load(uncompiled)
+    expected = predictor.predict_records([FLIGHT]).probabilities
+    assert expected is not None
+    with service(uncompiled.path.parent.parent) as client:
+        assert client.get("/model").json()["compiled"] is False
+        (answer,) = client.post("/predict", json=FLIGHT).json()["predictions"]
+        assert answer["probabilities"]["true"] == pytest.approx(expected[0, 1])
+        assert len(client.post("/predict", json=MANY).json()["predictions"]) == 300
+        bad = {**FLIGHT, "month": "x"}
+        problem(client.post("/predict", json=bad), 422)
+
+
+def test_the_faults_of_a_request_are_listed_up_to_a_hundred(flights_store: Path) -> None:
+    with service(flights_store) as client:
+        body = problem(client.post("/predict", json={"instances": [{"a": 1}] * 5000}), 422)
+    assert len(body["errors"]) == 100
+    assert sum("nearest" in fault for fault in body["errors"]) <= 20
+
+
+def test_rows_without_a_finite_answer_are_listed_up_to_a_hundred(predictor: Predictor) -> None:
+    class Overflowing:
+        def answers(self, rows: Rows) -> Rows:
+            return np.full(len(rows), np.nan)
+
+    with pytest.raises(RecordsRejected) as raised:
+        Predictor(predictor.contract, Overflowing()).predict(np.zeros((5000, 1)))
+    assert len(raised.value.faults) == 100
+
+
+def test_the_word_that_sagemaker_adds_is_taken(tmp_path: Path) -> None:
+    result = run_trivet("serve", "serve", cwd=tmp_path)
+    assert "no model in this store" in result.stderr
+
+
+@pytest.mark.slow
+def test_the_end_does_not_wait_for_a_log_that_nobody_reads(
+    flights_store: Path, tmp_path: Path
+) -> None:
+    reading, writing = os.pipe()
+    options = ["--model", "flights", "--models-dir", str(flights_store), "--access-log"]
+    port = free_port()
+    process = subprocess.Popen(
+        [TRIVET, "serve", "--port", str(port), "--drain", "0", *options],
+        cwd=tmp_path, stdout=writing,
+    )  # fmt: skip
+    try:
+        url = f"http://127.0.0.1:{port}"
+        caller = Caller(url)
+        wait_until(lambda: caller.post(FLIGHT) is not None)
+        for _ in range(1000):  # a pipe holds some 300 lines
+            assert caller.post(FLIGHT)
+        caller.close()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(15) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(reading)
+        os.close(writing)

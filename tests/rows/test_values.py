@@ -1,0 +1,267 @@
+"""A row means the same by every way in."""
+
+from __future__ import annotations
+
+import json
+import math
+import tracemalloc
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trivet.errors import RecordsRejected, TableError
+from trivet.rows.columns import encode_column, encode_table
+from trivet.rows.contract import Column, Contract, Kind, Target
+from trivet.rows.values import FAULTS_LISTED, RecordEncoder, to_record
+
+KINDS: tuple[Kind, ...] = ("number", "integer", "boolean", "category", "timestamp")
+AWKWARD_NAMES = (
+    "a b",
+    "x.y",
+    "z[0]",
+    "schema",
+    "copy",
+    "model_dump",
+    "self",
+    "instances",
+    "é",
+    '"',
+)
+HERE = Path("table.csv")
+
+
+def contract_of(*columns: Column) -> Contract:
+    target = Target(name="y", task="regression")
+    return Contract(columns=columns, target=target, identifiers=("id",), example={})
+
+
+def column(kind: Kind, name: str = "x", nullable: bool = True) -> Column:
+    categories = ("7", "AA", "b c") if kind == "category" else ()
+    return Column(name=name, kind=kind, nullable=nullable, missing=0, categories=categories)
+
+
+def from_json(kind: Kind, value: object, nullable: bool = True) -> float:
+    encoder = RecordEncoder(contract_of(column(kind, nullable=nullable)))
+    return encoder.encode([json.loads(json.dumps({"x": value}))])[0][0]
+
+
+def from_text(kind: Kind, text: str | None) -> float:
+    return float(encode_column(pa.chunked_array([[text]], pa.string()), column(kind), HERE)[0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_absent_null_nan_and_empty_are_all_missing(kind: Kind) -> None:
+    encoder = RecordEncoder(contract_of(column(kind)))
+    records: list[object] = [{}, {"x": None}, {"x": math.nan}, {"x": ""}]
+    assert all(math.isnan(row[0]) for row in encoder.encode(records))
+    assert math.isnan(from_text(kind, None))
+    assert math.isnan(from_text(kind, ""))
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "text", "number"),
+    [
+        ("number", 3, "3", 3.0),
+        ("number", -2.5, "-2.5", -2.5),
+        ("number", 1e300, "1e300", 1e300),
+        ("integer", 4, "4", 4.0),
+        ("integer", 4.0, "4.0", 4.0),
+        ("boolean", True, "True", 1.0),
+        ("boolean", False, "false", 0.0),
+        ("boolean", 1, "1", 1.0),
+        ("category", "AA", "AA", 1.0),
+        ("category", 7, "7", 0.0),
+        ("category", "never seen", "never seen", -1.0),
+        ("timestamp", "1970-01-02", "1970-01-02", 86400.0),
+        ("timestamp", "1970-01-01T01:00:00+01:00", "1970-01-01 01:00:00+01:00", 0.0),
+        ("timestamp", "1970-01-01T00:00:01.5Z", "1970-01-01T00:00:01.5Z", 1.5),
+    ],
+)
+def test_json_and_text_give_one_number(kind: Kind, value: object, text: str, number: float) -> None:
+    assert from_json(kind, value) == number
+    assert from_text(kind, text) == number
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "code"),
+    [
+        ("number", "12", "type"),
+        ("number", True, "type"),
+        ("number", [1], "type"),
+        ("number", {}, "type"),
+        ("number", 10**400, "not_finite"),
+        ("number", math.inf, "not_finite"),
+        ("integer", 1.5, "type"),
+        ("integer", -math.inf, "not_finite"),
+        ("boolean", 2, "type"),
+        ("boolean", "true", "type"),
+        ("category", 1.5, "type"),
+        ("category", True, "type"),
+        ("category", ["AA"], "type"),
+        ("timestamp", "yesterday", "type"),
+        ("timestamp", 0, "type"),
+    ],
+)
+def test_json_that_a_column_cannot_hold_is_a_fault(kind: Kind, value: object, code: str) -> None:
+    with pytest.raises(RecordsRejected) as caught:
+        from_json(kind, value)
+    assert [fault.code for fault in caught.value.faults] == [code]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("number", "twelve"),
+        ("number", "1_000"),
+        ("number", "inf"),
+        ("number", "1e999"),
+        ("integer", "1.5"),
+        ("boolean", "2"),
+        ("boolean", "yes"),
+        ("timestamp", "31/12/2013"),
+    ],
+)
+def test_text_that_a_column_cannot_hold_is_named(kind: Kind, text: str) -> None:
+    with pytest.raises(TableError, match=r"table\.csv: row 1, column 'x'") as caught:
+        from_text(kind, text)
+    assert repr(text) in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_value_that_may_not_be_missing_is_required(kind: Kind) -> None:
+    with pytest.raises(RecordsRejected, match="row 0, field 'x'"):
+        from_json(kind, None, nullable=False)
+    with pytest.raises(TableError, match="an empty cell"):
+        encode_column(
+            pa.chunked_array([["", None]], pa.string()), column(kind, nullable=False), HERE
+        )
+
+
+def test_every_fault_of_every_record_is_listed() -> None:
+    encoder = RecordEncoder(contract_of(column("number", "dep_delay"), column("boolean", "late")))
+    records: list[object] = [{"dep_dealy": 1, "late": "?"}, {"dep_delay": 1}, 7, {"dep_delay": "x"}]
+    with pytest.raises(RecordsRejected) as caught:
+        encoder.encode(records)
+    found = [(fault.row, fault.field, fault.code, fault.nearest) for fault in caught.value.faults]
+    assert found == [
+        (0, "dep_dealy", "unknown_field", "dep_delay"),
+        (0, "late", "type", None),
+        (2, None, "not_a_record", None),
+        (3, "dep_delay", "type", None),
+    ]
+
+
+def test_identifiers_and_the_target_are_ignored() -> None:
+    encoder = RecordEncoder(contract_of(column("number")))
+    assert encoder.encode([{"x": 1, "id": object(), "y": "anything"}]) == [[1.0]]
+
+
+def test_any_column_name_works() -> None:
+    columns = [column("number", name) for name in AWKWARD_NAMES]
+    contract = contract_of(*columns)
+    record = {name: float(position) for position, name in enumerate(AWKWARD_NAMES)}
+    table = pa.table({name: [str(value)] for name, value in record.items()})
+    assert RecordEncoder(contract).encode([record]) == [list(record.values())]
+    assert encode_table(table, contract, HERE).tolist() == [list(record.values())]
+
+
+values: dict[Kind, st.SearchStrategy[Any]] = {
+    "number": st.floats(allow_nan=False, allow_infinity=False),
+    "integer": st.integers(-(2**53), 2**53),
+    "boolean": st.booleans(),
+    "category": st.sampled_from(["7", "AA", "b c", "unseen", "a,b", 'quo"te', "two\nlines", " AA"]),
+    "timestamp": st.datetimes().map(lambda moment: moment.isoformat()),
+}
+
+
+TYPES = {
+    "number": pa.float64(),
+    "integer": pa.int64(),
+    "boolean": pa.bool_(),
+    "category": pa.string(),
+    "timestamp": pa.timestamp("us"),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("timestamp", pa.array([1383260400])),
+        ("number", pa.array([True])),
+        ("category", pa.array([True])),
+        ("category", pa.array([1.5])),
+        ("boolean", pa.array([2])),
+        ("integer", pa.array([1.5])),
+    ],
+)
+def test_typed_columns_are_held_to_the_same_rules_as_json(kind: Kind, values: pa.Array) -> None:
+    with pytest.raises(TableError, match="row 1, column 'x'"):
+        encode_column(pa.chunked_array([values]), column(kind), HERE)
+    with pytest.raises(RecordsRejected):
+        from_json(kind, values[0].as_py())
+
+
+def test_other_types_of_the_same_values_are_taken() -> None:
+    days = pa.array([date(1970, 1, 2)])
+    for kind, values, number in [
+        ("timestamp", days, 86400),
+        ("timestamp", days.cast(pa.timestamp("ns", "UTC")), 86400),
+        ("number", pa.array([Decimal("1.5")]), 1.5),
+        ("number", pa.array([3], pa.int8()), 3),
+        ("integer", pa.array([3.0], pa.float32()), 3),
+        ("boolean", pa.array([1], pa.int8()), 1),
+        ("category", pa.array([7]), 0),
+        ("category", pa.array([7.0]), 0),
+        ("category", pa.array(["AA"], pa.large_string()), 1),
+    ]:
+        encoded = encode_column(pa.chunked_array([values]), column(kind), HERE)  # type: ignore[arg-type]
+        assert encoded.tolist() == [number], (kind, values.type)
+
+
+def test_the_first_bad_row_is_named_and_not_another() -> None:
+    values = pa.chunked_array([pa.array([Decimal("1.5"), None, Decimal("2.5")])])
+    with pytest.raises(TableError, match="row 2, column 'x': an empty cell"):
+        encode_column(values, column("number", nullable=False), HERE)
+
+
+def test_faults_beyond_those_listed_are_not_looked_for() -> None:
+    record = {f"unknown {number}": 1 for number in range(100_000)}
+    encoder = RecordEncoder(contract_of(column("number")))
+    tracemalloc.start()
+    with pytest.raises(RecordsRejected) as raised:
+        encoder.encode([record])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(raised.value.faults) == FAULTS_LISTED
+    assert peak < 2_000_000  # bytes: the names alone, and no fault of each
+
+
+@given(st.fixed_dictionaries({kind: st.none() | values[kind] for kind in KINDS}))
+def test_a_record_and_a_table_row_are_encoded_alike(record: dict[str, Any]) -> None:
+    contract = contract_of(*(column(kind, kind) for kind in KINDS))
+    expected = RecordEncoder(contract).encode([record])
+    as_text = {
+        name: None if value is None else value if isinstance(value, str) else json.dumps(value)
+        for name, value in record.items()
+    }
+    table = pa.table({name: pa.array([text], pa.string()) for name, text in as_text.items()})
+    np.testing.assert_array_equal(encode_table(table, contract, HERE), expected)
+    moment = record["timestamp"] and datetime.fromisoformat(record["timestamp"])
+    typed = {**record, "timestamp": moment}
+    table = pa.table({kind: pa.array([typed[kind]], TYPES[kind]) for kind in KINDS})
+    np.testing.assert_array_equal(encode_table(table, contract, HERE), expected)
+
+
+@given(st.fixed_dictionaries({kind: st.none() | values[kind] for kind in KINDS}))
+def test_a_row_decodes_to_a_record_that_encodes_to_it(record: dict[str, Any]) -> None:
+    contract = contract_of(*(column(kind, kind) for kind in KINDS))
+    encoder = RecordEncoder(contract)
+    row = encoder.encode([record])[0]
+    np.testing.assert_allclose(encoder.encode([to_record(row, contract)])[0], row, rtol=1e-15)

@@ -1,0 +1,165 @@
+"""What training makes of a table's columns."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from trivet.errors import TrainingError
+from trivet.rows.contract import Contract, Task
+from trivet.train.infer import infer_contract, infer_target
+from trivet.train.settings import TrainSettings
+
+ROWS = 40
+NUMBERS = [str(n % 7) for n in range(ROWS)]
+
+
+def settings(**options: object) -> TrainSettings:
+    return TrainSettings(**{"data": Path("table.csv"), "target": "y", **options})  # type: ignore[arg-type]
+
+
+def infer(columns: dict[str, object], options: TrainSettings | None = None) -> Contract:
+    table = pa.table({"y": list(range(ROWS)), "plain": NUMBERS, **columns})
+    options = options or settings(task="regression")
+    target, _ = infer_target(table, options)
+    return infer_contract(table, target, np.ones(ROWS, dtype=bool), options)[0]
+
+
+def kind_of(values: object, **options: object) -> str:
+    contract = infer({"x": values}, settings(task="regression", **options))
+    (column,) = (column for column in contract.columns if column.name == "x")
+    return column.kind
+
+
+def reason_for(values: object, name: str = "x") -> str:
+    (left_out,) = infer({name: values}).left_out
+    assert left_out.name == name
+    return left_out.reason
+
+
+def test_kinds_of_text() -> None:
+    assert kind_of(NUMBERS) == "integer"
+    assert kind_of([f"{n % 7}.5" for n in range(ROWS)]) == "number"
+    assert kind_of(["true", "False"] * 20) == "boolean"
+    assert kind_of(["2013-01-01T10:00:00Z", "2013-02-01 10:00"] * 20) == "timestamp"
+    assert kind_of(["EWR", "JFK"] * 20) == "category"
+    assert kind_of(["1", "NA", "", "nan", None] * 8) == "integer"
+
+
+def test_kinds_of_typed_columns() -> None:
+    assert kind_of([n % 7 for n in range(ROWS)]) == "integer"
+    assert kind_of([n % 7 + 0.5 for n in range(ROWS)]) == "number"
+    assert kind_of([True, False] * 20) == "boolean"
+    assert kind_of([datetime(2013, 1, 1 + n % 7) for n in range(ROWS)]) == "timestamp"
+
+
+def test_codes_with_leading_zeros_stay_text() -> None:
+    contract = infer({"x": ["007", "010"] * 20})
+    assert contract.columns[1].categories == ("007", "010")
+
+
+def test_text_of_a_typed_file_stays_text() -> None:
+    assert kind_of(["10", "20"] * 20, data=Path("table.parquet")) == "category"
+    assert kind_of(["2013-01-01", "2014-01-01"] * 20, data=Path("table.parquet")) == "timestamp"
+
+
+def test_a_decimal_point_makes_a_number() -> None:
+    assert kind_of(["29.0", "30.0"] * 20) == "number"
+    assert target_of(["1.0", "0.0"]) == target_of([1.0, 0.0]) == ("classification", (0, 1))
+
+
+def test_a_kind_that_is_said_wins() -> None:
+    assert kind_of(NUMBERS, kinds={"x": "category"}) == "category"
+
+
+def test_ranges_categories_and_missing_values() -> None:
+    contract = infer(
+        {
+            "n": ["3", None, *["5"] * 38],
+            "c": ["b", "a"] * 20,
+            "t": ["2013-01-01", "2013-06-01T12:00:00Z"] * 20,
+        }
+    )
+    _, n, c, t = contract.columns
+    assert (n.minimum, n.maximum, n.nullable, n.missing) == (3, 5, True, 1 / 40)
+    assert (c.categories, c.nullable, c.minimum) == (("a", "b"), False, None)
+    assert (t.minimum, t.maximum) == ("2013-01-01T00:00:00Z", "2013-06-01T12:00:00Z")
+
+
+def test_a_feature_may_be_said_to_be_nullable() -> None:
+    contract = infer({}, settings(task="regression", nullable=("plain",)))
+    assert contract.columns[0].nullable
+
+
+def test_unusable_columns_are_named_with_the_reason() -> None:
+    assert reason_for(["same"] * ROWS).startswith("constant")
+    assert reason_for([None] * ROWS).startswith("empty")
+    assert reason_for([f"N{n}" for n in range(ROWS)]).startswith("an identifier in disguise")
+    assert reason_for([str(n + 100) for n in range(ROWS)]).startswith("an identifier in disguise")
+    scattered = [str(n * n) for n in range(ROWS)]
+    assert reason_for(scattered, "customer_id").startswith("an identifier in disguise")
+    assert reason_for(scattered, "").startswith("an identifier in disguise")
+    assert reason_for([f"the {n}th of many words" for n in range(ROWS)]).startswith("free text")
+    assert "can't be a feature" in reason_for([[1, 2]] * ROWS)
+
+
+def test_different_numbers_alone_make_no_identifier() -> None:
+    assert kind_of([str(n * n) for n in range(ROWS)]) == "integer"
+
+
+def test_numbers_with_one_bad_cell_are_an_error_not_a_category() -> None:
+    with pytest.raises(TrainingError, match=r"row 40, column 'x': 'oops' .* --kind x=category"):
+        infer({"x": [*(f"{n}.5" for n in range(ROWS - 1)), "oops"]})
+
+
+def test_a_table_without_features_is_an_error() -> None:
+    table = pa.table({"y": NUMBERS, "same": ["1"] * ROWS})
+    target, _ = infer_target(table, settings(task="regression"))
+    with pytest.raises(TrainingError, match="no column can be a feature: same"):
+        infer_contract(table, target, np.ones(ROWS, dtype=bool), settings())
+
+
+def target_of(values: object, task: Task | None = None) -> tuple[str, tuple[object, ...]]:
+    target, _ = infer_target(pa.table({"y": values}), settings(task=task))
+    return target.task, target.labels
+
+
+def test_the_task_follows_from_the_target() -> None:
+    assert target_of(["true", "false"]) == ("classification", (False, True))
+    assert target_of(["b", "a", "c"]) == ("classification", ("a", "b", "c"))
+    assert target_of(["7", "9", "7"]) == ("classification", (7, 9))
+    assert target_of([0.0, 1.0, None]) == ("classification", (0, 1))
+    assert target_of([str(n) for n in range(30)]) == ("regression", ())
+    assert target_of([0.1, 0.2, 0.7]) == ("regression", ())
+
+
+def test_the_task_can_be_said() -> None:
+    assert target_of(["1", "2", "3"], "regression") == ("regression", ())
+    assert target_of([str(n) for n in range(30)], "classification")[0] == "classification"
+
+
+def test_rows_without_a_target_are_marked() -> None:
+    _, values = infer_target(pa.table({"y": ["b", "", "a", None]}), settings())
+    np.testing.assert_array_equal(values, [1, np.nan, 0, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("values", "task", "message"),
+    [
+        (["a", "b"], "regression", "a regression needs numbers"),
+        (["0.5", "1"], "classification", "fractions"),
+        (["a", "a"], None, "a classifier needs two"),
+        ([2**53 + 2, 2**53 + 4], None, "beyond 2.53"),
+        (["2013-01-01", "2013-01-02"], None, "is timestamp"),
+        ([[1], [2]], None, "must be numbers or labels"),
+    ],
+)
+def test_a_target_that_cannot_be_one_is_an_error(
+    values: object, task: Task | None, message: str
+) -> None:
+    with pytest.raises(TrainingError, match=message):
+        target_of(values, task)
