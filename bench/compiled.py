@@ -16,10 +16,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from rows import flight_rows
+
 from trivet.model.compiled import CompiledPipeline
 from trivet.model.fitted import to_frame
 from trivet.model.store import ModelStore
-from trivet.rows.columns import encode_table, read_table
 
 NOVEMBER = Path("data/flights_november.csv")
 #: Rows in one call, calls in one turn, and the share of the pipeline's time to stay below.
@@ -32,7 +33,7 @@ def main() -> None:
     artifact = ModelStore(Path("models")).artifact("flights")
     contract, pipeline = artifact.manifest.contract, artifact.load_pipeline()
     compiled = CompiledPipeline.load(artifact.verify())
-    rows = encode_table(read_table(NOVEMBER), contract, NOVEMBER)
+    rows = flight_rows(NOVEMBER, contract)
     print("| rows in a call | pipeline, us | compiled, us | ratio | goal |")
     print("|---:|---:|---:|---:|---:|")
     for size, calls, goal in SIZES:

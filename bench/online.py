@@ -28,12 +28,12 @@ from contestants import trivet as trivet_with
 from environments import PACKAGES, install, save_for_mlflow
 from processes import FailedError
 from report import Figures, render, table_row
+from rows import flight_rows
 from servers import CLIENT_CORE, SERVER_CORE, serving
 
 from trivet.model.artifact import Artifact
 from trivet.model.fitted import to_frame
 from trivet.model.store import ModelStore
-from trivet.rows.columns import encode_table, read_table
 
 NOVEMBER = ROOT / "data/flights_november.csv"
 RESULTS = ROOT / "bench/results/online.md"
@@ -51,7 +51,7 @@ class Case:
 
 def load_case(artifact: Artifact) -> Case:
     contract = artifact.manifest.contract
-    table = encode_table(read_table(NOVEMBER), contract, NOVEMBER)
+    table = flight_rows(NOVEMBER, contract)
     frame = to_frame(table, contract).dropna()[:ROWS]
     whole = {column.name: int for column in contract.columns if column.kind == "integer"}
     expected = artifact.load_pipeline().predict_proba(frame)[:, 1].tolist()

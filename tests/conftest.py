@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from sklearn.neighbors import KNeighborsClassifier
@@ -31,6 +32,12 @@ from trivet.model.predictor import Predictor
 from trivet.model.store import ModelStore
 from trivet.online.app import create_app
 from trivet.online.settings import ServeSettings
+from trivet.rows import readers
+from trivet.rows.arrays import Rows
+from trivet.rows.columns import encode_columns
+from trivet.rows.contract import Contract
+from trivet.rows.readers.table import Wanted
+from trivet.rows.sources import find_sources
 from trivet.train.run import train
 from trivet.train.settings import TrainSettings
 
@@ -208,6 +215,15 @@ def free_port() -> int:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
         return port
+
+
+def encoded(path: str | Path, contract: Contract) -> Rows:
+    """The rows of a file, (rows x features)."""
+    [source] = find_sources(str(path), Path("unused"))
+    file = readers.columns(source)
+    wanted = Wanted({column.name: column.kind for column in contract.columns})
+    chunks = readers.read(file, readers.whole(file), wanted)
+    return np.concatenate([encode_columns(each.cells, contract, each.rows) for each in chunks])
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> Path:

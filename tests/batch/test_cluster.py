@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import NOVEMBER, free_port, run_trivet, wait_until
 from trivet.batch.run import batch_predict
 from trivet.batch.settings import BatchSettings
-from trivet.batch.tally import PartReport
+from trivet.batch.tally import PartResult
 
 pytestmark = pytest.mark.cluster
 DASK = Path(sys.executable).with_name("dask")
@@ -78,7 +78,7 @@ def alone(settings: BatchSettings) -> bytes:
 def test_a_cluster_gives_the_same_bytes(
     cluster: Cluster, settings: BatchSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trivet.batch.parts.PART_BYTES", 100_000)
+    monkeypatch.setattr("trivet.rows.readers.text.SPAN_BYTES", 100_000)
     summary = batch_predict(replace(settings, cluster=cluster.address))
     assert (summary.rows, summary.predicted) == (20_000, 20_000)
     assert Path(settings.output).read_bytes() == alone(settings)
@@ -87,10 +87,10 @@ def test_a_cluster_gives_the_same_bytes(
 def test_a_worker_that_is_killed_costs_its_part_alone(
     cluster: Cluster, settings: BatchSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trivet.batch.parts.PART_BYTES", 20_000)
+    monkeypatch.setattr("trivet.rows.readers.text.SPAN_BYTES", 20_000)
     numbers: list[int] = []
 
-    def kill_midway(reports: Iterable[PartReport], _: int) -> Iterator[PartReport]:
+    def kill_midway(reports: Iterable[PartResult], _: int) -> Iterator[PartResult]:
         for report in reports:
             numbers.append(report.number)
             if len(numbers) == 5:

@@ -22,12 +22,12 @@ from moto.server import ThreadedMotoServer
 from tests.conftest import NOVEMBER, wait_until
 from trivet.batch.run import batch_predict
 from trivet.batch.settings import BatchSettings
-from trivet.batch.tally import PartReport
+from trivet.batch.tally import PartResult
 from trivet.errors import BatchError, TableError
 
 #: The command, with parts so small that a short table has many.
 COMMAND = (
-    "import signal, trivet.batch.parts as parts; parts.PART_BYTES = 20_000\n"
+    "import signal; from trivet.rows.readers import text; text.SPAN_BYTES = 20_000\n"
     "signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by jobs of some shells\n"
     "from trivet.cli.commands import main; main()"
 )
@@ -43,7 +43,7 @@ def settings(flights_store: Path, tmp_path: Path) -> BatchSettings:
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trivet.batch.parts.PART_BYTES", 20_000)
+    monkeypatch.setattr("trivet.rows.readers.text.SPAN_BYTES", 20_000)
 
 
 def command(settings: BatchSettings, *options: str) -> list[str]:
@@ -255,7 +255,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(
 def test_a_disk_full_to_the_last_byte_is_expected_trouble_too(
     settings: BatchSettings, small_disk: Path
 ) -> None:
-    def fill(reports: Iterable[PartReport], _: int) -> Iterator[PartReport]:
+    def fill(reports: Iterable[PartResult], _: int) -> Iterator[PartResult]:
         with suppress(OSError):
             (small_disk / "other").write_bytes(bytes(2**20))
         yield from reports

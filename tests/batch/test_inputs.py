@@ -21,15 +21,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import NOVEMBER, TRIVET, read_csv, run_trivet, write_csv
-from trivet.batch.inputs import open_input
 from trivet.batch.parts import parts_of
 from trivet.batch.run import batch_predict
-from trivet.batch.settings import BatchSettings, MaxRejected
-from trivet.batch.tally import PartReport, Summary
+from trivet.batch.settings import BatchSettings
+from trivet.batch.summary import Summary
+from trivet.batch.tally import PartResult
 from trivet.errors import TableError
 from trivet.model.compiled import CompiledPipeline
+from trivet.rows import readers
 from trivet.rows.arrays import Rows
 from trivet.rows.contract import Kind
+from trivet.rows.rejects import MaxRejected
 from trivet.rows.sources import find_sources
 from trivet.train.run import train
 from trivet.train.settings import TrainSettings
@@ -69,8 +71,8 @@ def predict(store: Path, tmp_path: Path) -> Predict:
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of a few rows, read in blocks of one or two."""
-    monkeypatch.setattr("trivet.batch.parts.PART_BYTES", 100)
-    monkeypatch.setattr("trivet.batch.chunks.BLOCK_BYTES", 40)
+    monkeypatch.setattr("trivet.rows.readers.text.SPAN_BYTES", 100)
+    monkeypatch.setattr("trivet.rows.readers.text.BLOCK_BYTES", 40)
 
 
 def written(path: Path, text: str | bytes) -> Path:
@@ -204,7 +206,10 @@ def test_rows_that_are_none_are_set_aside_with_their_lines(
         ("id,note,x\n1,a,1\n", "no column 'code'"),
         ("id,cod,x\n1,a,1\n", "no column 'code'; did you mean 'cod'"),
         ('id,note,code,x\n1,a,001,1\n2,"a,001,1\n3,a,001,1\n', "never closed, in line 3 or after"),
-        (b"\xff\xfei\x00d\x00\n\x00", "not UTF-8"),
+        (b"\xff\xfei\x00d\x00\n\x00", "this is UTF-16: save it as UTF-8"),
+        (b"id,caf\xe9,x\n1,a,1\n", "its header is not UTF-8; save it as UTF-8"),
+        ("id;note;code;x\n1;a;001;1\n", "one column named 'id;note;code;x': try --delimiter ';'"),
+        ("id\tnote\tcode\n1\ta\t001\n", r"try --delimiter '\\t'"),
     ],
 )
 def test_a_file_that_is_no_table_is_named(
@@ -290,15 +295,15 @@ def test_every_format_gives_the_same_answers(
 def test_parquet_is_cut_between_and_within_row_groups(
     predict: Predict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: int
 ) -> None:
-    monkeypatch.setattr("trivet.batch.parts.PART_ROWS", 50)
+    monkeypatch.setattr("trivet.rows.readers.parquet.SPAN_ROWS", 50)
     numbers = [0.5 if n in (0, 333, 499) else n % 7 for n in range(500)]
     codes = [f"{n % 3:03}" for n in range(500)]
     table = pa.table({"id": range(500), "note": codes, "code": codes, "x": numbers})
     pa.parquet.write_table(table, tmp_path / "in.parquet", row_group_size=group)
     [source] = find_sources(str(tmp_path / "in.parquet"), tmp_path)
-    parts = list(parts_of([open_input(source, ",")]))
+    parts = list(parts_of([readers.columns(source)]))
     assert len(parts) == {7: 11, 60: 16, 500: 4}[group]
-    assert sum(part.weight for part in parts) == pytest.approx(source.size, abs=len(parts))
+    assert sum(part.span.weight for part in parts) == pytest.approx(source.size, abs=len(parts))
     summary = predict(source.address, chunk_rows=9, workers=2)
     assert (summary.rows, summary.predicted) == (500, 497)
     good = [str(n) for n in range(500) if n not in (0, 333, 499)]
@@ -334,7 +339,7 @@ def test_what_standard_output_cannot_hold_stays_in_the_working_directory(
     assert (row["file"], row["line"]) == ("in.csv", "2")
     refused = run_trivet(*command, "--max-rejected", "0", cwd=tmp_path)
     assert (refused.returncode, refused.stdout) == (3, "")
-    assert "see stdout.rejected.csv" in refused.stderr
+    assert "the rows are in stdout.rejected.csv" in refused.stderr
 
 
 def test_rows_that_the_model_has_no_finite_answer_to_are_set_aside(
@@ -536,7 +541,7 @@ def test_a_file_that_grows_while_it_is_read_is_not_predicted(
 ) -> None:
     source = write_csv(tmp_path / "in.csv", HEADER, [[n, "-", "001", 1] for n in range(50)])
 
-    def grow(reports: Iterable[PartReport], _: int) -> Iterator[PartReport]:
+    def grow(reports: Iterable[PartResult], _: int) -> Iterator[PartResult]:
         for report in reports:
             if report.number == 1:
                 with source.open("a") as file:
@@ -583,6 +588,6 @@ def test_november_in_parts_is_november_whole(
     whole, parts = tmp_path / "whole.csv", tmp_path / "parts.csv"
     options = BatchSettings(str(NOVEMBER), str(whole), "flights", models_dir=flights_store)
     batch_predict(options)
-    monkeypatch.setattr("trivet.batch.parts.PART_BYTES", 50_000)
+    monkeypatch.setattr("trivet.rows.readers.text.SPAN_BYTES", 50_000)
     batch_predict(replace(options, output=str(parts), workers=2))
     assert whole.read_bytes() == parts.read_bytes()

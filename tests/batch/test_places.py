@@ -15,7 +15,7 @@ from tests.conftest import NOVEMBER, TRIVET
 from trivet.batch.folder import Folder
 from trivet.batch.run import batch_predict
 from trivet.batch.settings import BatchSettings
-from trivet.batch.tally import Summary
+from trivet.batch.summary import Summary
 from trivet.errors import TableError
 
 Predict = Callable[..., Summary]

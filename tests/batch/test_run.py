@@ -13,9 +13,8 @@ import pytest
 from tests.conftest import NOVEMBER, read_csv, run_trivet
 from trivet.batch.run import batch_predict
 from trivet.batch.settings import BatchSettings
-from trivet.batch.tally import Summary
+from trivet.batch.summary import Summary
 from trivet.errors import StoreError, TableError, TooManyRejected
-from trivet.rows.columns import read_table
 
 ADDED = ["prediction", "probability_false", "probability_true", "model_version"]
 Predict = Callable[[Path, Path], Summary]
@@ -124,11 +123,6 @@ def test_a_misspelt_column_is_not_taken_for_an_absent_one(
     november.write_text(november.read_text().replace("wind_gust", "windgust"))
     with pytest.raises(TableError, match="no column 'wind_gust'; did you mean 'windgust'"):
         predict(november, tmp_path / "out.csv")
-
-
-def test_an_empty_line_of_one_column_is_an_empty_cell(tmp_path: Path) -> None:
-    (tmp_path / "table.csv").write_text("x\n1\n\n3\n")
-    assert read_table(tmp_path / "table.csv")["x"].to_pylist() == ["1", None, "3"]
 
 
 def replace_cell(path: Path, row: int, name: str, value: str) -> None:

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.conftest import FLIGHTS, NOVEMBER, ready_client, write_csv
+from tests.conftest import FLIGHTS, NOVEMBER, encoded, ready_client, write_csv
 from tests.online.test_routes import FLIGHT
 from trivet.batch.run import batch_predict
-from trivet.batch.settings import BatchSettings, MaxRejected
+from trivet.batch.settings import BatchSettings
 from trivet.model.artifact import Artifact
 from trivet.model.compiled import TOLERANCE, CompiledPipeline
 from trivet.model.fitted import FittedPipeline
 from trivet.model.predictor import Predictor
 from trivet.model.store import ModelStore
 from trivet.online.settings import ServeSettings
-from trivet.rows.columns import encode_table, read_table
+from trivet.rows.rejects import MaxRejected
 from trivet.rows.values import UNSEEN
 from trivet.train.compile import NotCompilable
 from trivet.train.compile.pipeline import compile_pipeline
@@ -48,7 +48,7 @@ MODELS: dict[str, dict[str, Any]] = {
 def odd_rows(artifact: Artifact) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Flights of another time, then the same with values missing, unseen and far out."""
     contract = artifact.manifest.contract
-    rows = encode_table(read_table(FLIGHTS.data), contract, FLIGHTS.data)[:1500]
+    rows = encoded(FLIGHTS.data, contract)[:1500]
     odd = rows[:500].copy()
     odd[np.random.default_rng(1).random(odd.shape) < 0.3] = np.nan
     for position, column in enumerate(contract.columns):
@@ -96,7 +96,7 @@ def test_a_model_without_a_compiled_form_says_why(uncompiled: Artifact) -> None:
 def test_a_model_without_a_compiled_form_predicts_batches_in_processes(
     uncompiled: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trivet.batch.parts.PART_BYTES", 300_000)
+    monkeypatch.setattr("trivet.rows.readers.text.SPAN_BYTES", 300_000)
     outputs = [tmp_path / "one.csv", tmp_path / "two.csv"]
     for workers, output in enumerate(outputs, 1):
         settings = BatchSettings(
@@ -140,7 +140,7 @@ def test_other_answers_are_found_out(flights: Artifact) -> None:
     contract, fitted_pipeline = flights.manifest.contract, flights.load_pipeline()
     fitted = FittedPipeline(contract, fitted_pipeline)
     compiled = compile_pipeline(fitted_pipeline, contract)
-    rows = encode_table(read_table(NOVEMBER), contract, NOVEMBER)[:200]
+    rows = encoded(NOVEMBER, contract)[:200]
     prove(compiled, fitted, contract, rows)
     leaves = compiled.arrays["leaves"].copy()
     leaves[3] += 1e-6

@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.conftest import NOVEMBER
+from tests.conftest import NOVEMBER, encoded
 from trivet.errors import RecordsRejected
 from trivet.model.artifact import Artifact
 from trivet.model.predictor import Predictions, Predictor
 from trivet.online.batcher import ROWS_TOGETHER, Batcher, ThreadBatcher
 from trivet.rows.arrays import Rows
-from trivet.rows.columns import encode_table, read_table
 
 Make = Callable[[Predictor, Callable[[Rows], None]], Batcher]
 
@@ -33,10 +32,8 @@ def make(request: pytest.FixtureRequest) -> Iterator[Make]:
 
 @pytest.fixture(scope="module")
 def rows(predictor: Predictor) -> list[list[float]]:
-    encoded: list[list[float]] = encode_table(
-        read_table(NOVEMBER), predictor.contract, NOVEMBER
-    ).tolist()
-    return encoded[:600]
+    rows: list[list[float]] = encoded(NOVEMBER, predictor.contract).tolist()
+    return rows[:600]
 
 
 def together(batcher: Batcher, requests: list[list[list[float]]]) -> list[Any]:

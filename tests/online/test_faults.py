@@ -16,11 +16,10 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import NOVEMBER, ROOT, Server, serving, wait_until
+from tests.conftest import NOVEMBER, ROOT, Server, encoded, serving, wait_until
 from tests.online.callers import Caller, calling
 from trivet.model.predictor import Predictor
 from trivet.model.store import ModelStore
-from trivet.rows.columns import encode_table, read_table
 from trivet.rows.values import to_record
 
 pytestmark = pytest.mark.slow
@@ -97,7 +96,7 @@ def test_each_caller_gets_its_own_rows_back(
     flights_store: Path, predictor: Predictor, tmp_path: Path
 ) -> None:
     contract = predictor.contract
-    rows = encode_table(read_table(NOVEMBER), contract, NOVEMBER)[:2000]
+    rows = encoded(NOVEMBER, contract)[:2000]
     expected = predictor.predict(rows).probabilities
     assert expected is not None
     records = [to_record(row, contract) for row in rows]

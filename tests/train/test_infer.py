@@ -13,6 +13,7 @@ from trivet.errors import TrainingError
 from trivet.rows.contract import Contract, Task
 from trivet.train.infer import infer_contract, infer_target
 from trivet.train.settings import TrainSettings
+from trivet.train.table import TrainingTable, Values, as_array
 
 ROWS = 40
 NUMBERS = [str(n % 7) for n in range(ROWS)]
@@ -23,10 +24,27 @@ def settings(**options: object) -> TrainSettings:
 
 
 def infer(columns: dict[str, object], options: TrainSettings | None = None) -> Contract:
-    table = pa.table({"y": list(range(ROWS)), "plain": NUMBERS, **columns})
+    table = table_of({"y": list(range(ROWS)), "plain": NUMBERS, **columns}, options)
     options = options or settings(task="regression")
     target, _ = infer_target(table, options)
-    return infer_contract(table, target, np.ones(ROWS, dtype=bool), options)[0]
+    every = np.ones(ROWS, dtype=bool)
+    return infer_contract(table, target, every, ~every, options)[0]
+
+
+def table_of(columns: dict[str, object], options: TrainSettings | None = None) -> TrainingTable:
+    """A table as it is read from the file that the settings name."""
+    name = str(options.data if options else "table.csv")
+    files = pa.table(columns)
+    unusable = {
+        field.name: f"values of type {field.type}"
+        for field in files.schema
+        if pa.types.is_nested(field.type)
+    }
+    values = {name: Values([as_array(files[name])]) for name in files.column_names}
+    untyped = name.endswith(".csv")
+    return TrainingTable(
+        name, list(columns), values, unusable, files.num_rows, untyped, lambda row: f"row {row + 1}"
+    )
 
 
 def kind_of(values: object, **options: object) -> str:
@@ -117,14 +135,12 @@ def test_numbers_with_one_bad_cell_are_an_error_not_a_category() -> None:
 
 
 def test_a_table_without_features_is_an_error() -> None:
-    table = pa.table({"y": NUMBERS, "same": ["1"] * ROWS})
-    target, _ = infer_target(table, settings(task="regression"))
-    with pytest.raises(TrainingError, match="no column can be a feature: same"):
-        infer_contract(table, target, np.ones(ROWS, dtype=bool), settings())
+    with pytest.raises(TrainingError, match=r"no column can be a feature: plain .*; same "):
+        infer({"same": ["1"] * ROWS, "plain": ["1"] * ROWS})
 
 
 def target_of(values: object, task: Task | None = None) -> tuple[str, tuple[object, ...]]:
-    target, _ = infer_target(pa.table({"y": values}), settings(task=task))
+    target, _ = infer_target(table_of({"y": values}), settings(task=task))
     return target.task, target.labels
 
 
@@ -143,7 +159,7 @@ def test_the_task_can_be_said() -> None:
 
 
 def test_rows_without_a_target_are_marked() -> None:
-    _, values = infer_target(pa.table({"y": ["b", "", "a", None]}), settings())
+    _, values = infer_target(table_of({"y": ["b", "", "a", None]}), settings())
     np.testing.assert_array_equal(values, [1, np.nan, 0, np.nan])
 
 

@@ -15,7 +15,7 @@ from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from trivet.batch.parts import Part
-from trivet.batch.tally import PartReport
+from trivet.batch.tally import PartResult
 from trivet.batch.work import Job, predict_part
 from trivet.errors import BatchError, SettingsError
 
@@ -25,23 +25,23 @@ MOST_LOSSES = 3
 
 def fan_out(
     job: Job, parts: Callable[[], Iterable[Part]], workers: int, cluster: str | None
-) -> Generator[PartReport, None, None]:
-    """Reports of all parts, in order; ``parts`` gives them anew where a worker was lost."""
+) -> Generator[PartResult, None, None]:
+    """Results of all parts, in order; ``parts`` gives them anew where a worker was lost."""
     done = losses = 0
     while True:
         try:
             with _backend(job, workers, cluster):
                 tasks = (delayed(predict_part)(job, part) for part in islice(parts(), done, None))
-                reports: Any = Parallel(return_as="generator", batch_size=1)(tasks)
+                results: Any = Parallel(return_as="generator", batch_size=1)(tasks)
                 try:
-                    for report in reports:
-                        yield report
+                    for result in results:
+                        yield result
                         done, losses = done + 1, 0
                 finally:
                     with suppress(ValueError):  # just now being asked for one more
                         tasks.close()
                     with warnings.catch_warnings(action="ignore"):  # of parts that nobody waits for
-                        reports.close()
+                        results.close()
             return
         except TerminatedWorkerError as error:  # killed, perhaps for want of memory
             losses += 1

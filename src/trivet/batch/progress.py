@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 
 import click
 
-from trivet.batch.tally import PartReport, Summary
+from trivet.batch.summary import Summary
+from trivet.batch.tally import PartResult
 
 #: Seconds between two lines of a log.
 EVERY = 10.0
@@ -16,12 +17,12 @@ EVERY = 10.0
 NOTABLE = 0.01
 
 
-def shown(reports: Iterable[PartReport], total: int) -> Iterator[PartReport]:
+def shown(reports: Iterable[PartResult], total: int) -> Iterator[PartResult]:
     """The reports of parts, as they are done; ``total`` is the bytes of all parts."""
     return (_bar if sys.stderr.isatty() else _lines)(reports, total)
 
 
-def _bar(reports: Iterable[PartReport], total: int) -> Iterator[PartReport]:
+def _bar(reports: Iterable[PartResult], total: int) -> Iterator[PartResult]:
     pace = _Pace(total)
     with click.progressbar(  # type: ignore[var-annotated] # of no items, but of bytes
         length=total, file=sys.stderr, item_show_func=lambda _: pace.text
@@ -32,7 +33,7 @@ def _bar(reports: Iterable[PartReport], total: int) -> Iterator[PartReport]:
             yield report
 
 
-def _lines(reports: Iterable[PartReport], total: int) -> Iterator[PartReport]:
+def _lines(reports: Iterable[PartResult], total: int) -> Iterator[PartResult]:
     pace, last = _Pace(total), time.monotonic()
     for report in reports:
         pace.add(report)
@@ -48,7 +49,7 @@ class _Pace:
         self._resumed, self._resumed_rows = 0, 0
         self._started = time.monotonic()
 
-    def add(self, report: PartReport) -> None:
+    def add(self, report: PartResult) -> None:
         self._weight += report.weight
         self._rows += report.rows
         if report.resumed:

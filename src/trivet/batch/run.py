@@ -16,33 +16,37 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from trivet.batch.chunks import Reader
 from trivet.batch.fan_out import fan_out
 from trivet.batch.folder import Folder, writing_to
-from trivet.batch.inputs import InputFile, absent_features, carried_columns, open_input
-from trivet.batch.outputs import Output, output_schema, require_plain
+from trivet.batch.input import absent_features, carried_columns
+from trivet.batch.output import Output
 from trivet.batch.parts import parts_of, workers_for
-from trivet.batch.results import REJECTED, join_shards, publish, publish_rejected, restore
+from trivet.batch.predictions import output_schema, require_plain
+from trivet.batch.publish import REJECTED, join_shards, publish, publish_rejected, restore
 from trivet.batch.settings import BatchSettings
 from trivet.batch.staging import SHARDS, SPOOL, Plan, begin, staging_for
-from trivet.batch.tally import PartReport, Summary, summarise
+from trivet.batch.summary import Summary, summarise
+from trivet.batch.tally import PartResult
 from trivet.batch.work import Job, SealedModel
-from trivet.errors import BatchError, StoppedError, TableError, TooManyRejected
+from trivet.errors import BatchError, StoppedError, TableError
 from trivet.files import canonical
 from trivet.model.artifact import MANIFEST, Artifact
 from trivet.model.predictor import Predictor
 from trivet.model.store import ModelStore
+from trivet.rows import readers
+from trivet.rows.readers.table import TableFile, Wanted
+from trivet.rows.rejects import too_many
 from trivet.rows.sources import STANDARD, find_sources
 
-Watch = Callable[[Iterable[PartReport], int], Iterable[PartReport]]
+Watch = Callable[[Iterable[PartResult], int], Iterable[PartResult]]
 
 
-def batch_predict(settings: BatchSettings, watch: Watch = lambda reports, _: reports) -> Summary:
+def batch_predict(settings: BatchSettings, watch: Watch = lambda results, _: results) -> Summary:
     """Predict every row of ``input``; ``output`` appears whole or not at all.
 
     The output holds the columns carried along, then ``prediction``, for a classifier
     ``probability_LABEL`` a label, and ``model_version``. Rejected rows go to
-    ``OUTPUT.rejected.csv``, the summary to ``OUTPUT.summary.json``. ``watch`` is handed the reports
+    ``OUTPUT.rejected.csv``, the summary to ``OUTPUT.summary.json``. ``watch`` is handed the results
     of parts, and the bytes of all, and hands them on. Raises `TrivetError`, also for a
     KeyboardInterrupt.
     """
@@ -89,9 +93,9 @@ def _run(settings: BatchSettings, output: Output, artifact: Artifact, watch: Wat
         started = time.monotonic()
         total = sum(each.source.size for each in inputs)
         workers = workers_for(inputs, settings.workers)
-        reports = fan_out(job, lambda: parts_of(inputs), workers, settings.cluster)
-        with closing(reports):
-            done = join_shards(watch(reports, total), job, output, settings.max_rejected)
+        results = fan_out(job, lambda: parts_of(inputs), workers, settings.cluster)
+        with closing(results):
+            done = join_shards(watch(results, total), job, output, settings.max_rejected)
         for each in inputs:
             each.source.check_unchanged()
         summary = summarise(done, artifact.manifest, time.monotonic() - started, absent)
@@ -102,7 +106,7 @@ def _run(settings: BatchSettings, output: Output, artifact: Artifact, watch: Wat
         return summary
 
 
-def _inputs(settings: BatchSettings, output: Output, spool: Path) -> list[InputFile]:
+def _inputs(settings: BatchSettings, output: Output, spool: Path) -> list[TableFile]:
     sources = find_sources(settings.input, spool)
     for source in sources:
         if f"{canonical(source.address)}/".startswith(f"{output.address}/"):
@@ -114,14 +118,14 @@ def _inputs(settings: BatchSettings, output: Output, spool: Path) -> list[InputF
                 f"{output.name}: lies in the input {settings.input}, so that the next run would "
                 "read it; write to another place"
             )
-    return [open_input(source, settings.delimiter) for source in sources]
+    return [readers.columns(source, settings.delimiter) for source in sources]
 
 
 def _job(
     settings: BatchSettings,
     output: Output,
     artifact: Artifact,
-    inputs: Sequence[InputFile],
+    inputs: Sequence[TableFile],
     staging: Folder,
 ) -> Job:
     contract = artifact.manifest.contract
@@ -130,12 +134,16 @@ def _job(
         require_plain(carried)
     return Job(
         model=_sealed(artifact, portable=settings.cluster is not None),
-        reader=Reader(contract, carried, settings.chunk_rows),
+        wanted=Wanted(
+            {column.name: column.kind for column in contract.columns},
+            carried,
+            chunk_rows=settings.chunk_rows,
+        ),
         schema=output_schema(contract, carried),
         shard=output.shard,
-        delimiter=settings.delimiter,
+        delimiter=settings.delimiter or ",",
         shards=Folder(f"{staging.address}/{SHARDS}"),
-        reports=staging,
+        staging=staging,
         output_name=output.name,
     )
 
@@ -148,14 +156,14 @@ def _sealed(artifact: Artifact, portable: bool) -> SealedModel:
 
 
 def _plan(
-    settings: BatchSettings, artifact: Artifact, inputs: Sequence[InputFile], job: Job
+    settings: BatchSettings, artifact: Artifact, inputs: Sequence[TableFile], job: Job
 ) -> Plan:
     return Plan(
         model=artifact.manifest.name,
         model_version=artifact.manifest.version,
         inputs=tuple((each.source.address, each.source.size, each.source.stamp) for each in inputs),
         options={
-            "columns": job.reader.schema.names,
+            "columns": job.wanted.carried.names,
             "delimiter": settings.delimiter,
             "chunk-rows": settings.chunk_rows,
             "shards": job.shard,
@@ -171,10 +179,9 @@ def _check(summary: Summary, settings: BatchSettings, output: Output) -> None:
             f"{summary.rejected:,} rejected, so nothing is written: this is a defect of Trivet"
         )
     if not settings.max_rejected.allows(summary.rejected, summary.rows):
-        counts = summary.rejected_by_reason.items()
-        reasons = ", ".join(f"{text} ({count:,})" for text, count in counts)
-        raise TooManyRejected(
-            f"{summary.rejected:,} of {summary.rows:,} rows are rejected, more than --max-rejected "
-            f"allows: {reasons}; nothing was predicted into {output.name}; see "
-            f"{output.name}{REJECTED}, correct the rows, or allow more and go on with --resume"
+        raise too_many(
+            summary.rejected_by_reason,
+            summary.rows,
+            f" and go on with --resume; nothing was predicted into {output.name}; the rows are in "
+            f"{output.name}{REJECTED}",
         )

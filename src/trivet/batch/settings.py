@@ -5,26 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-
-@dataclass(frozen=True)
-class MaxRejected:
-    """How many rows may be rejected: a number, or a share of all rows, from 0 to 1."""
-
-    number: float
-    is_share: bool = False
-
-    @classmethod
-    def parse(cls, text: str) -> MaxRejected:
-        """The limit that a text stands for: ``100``, or ``1%``; raises `ValueError`."""
-        is_share = text.endswith("%")
-        number = float(text[:-1]) / 100 if is_share else int(text)
-        if not 0 <= number <= (1 if is_share else number):
-            raise ValueError(text)
-        return cls(number, is_share)
-
-    def allows(self, rejected: int, rows: int) -> bool:
-        """Whether so many of the rows may be rejected."""
-        return rejected <= (self.number * rows if self.is_share else self.number)
+from trivet.rows.rejects import ONE_PERCENT, MaxRejected
 
 
 @dataclass(frozen=True)
@@ -39,9 +20,9 @@ class BatchSettings:
     model: str = "model"
     model_version: str | None = None
     models_dir: Path = Path("models")
-    delimiter: str = ","
+    delimiter: str | None = None
     columns: tuple[str, ...] | None = None
-    max_rejected: MaxRejected = MaxRejected(0.01, is_share=True)
+    max_rejected: MaxRejected = ONE_PERCENT
     resume: bool = False
     chunk_rows: int | None = None
     workers: int = 1

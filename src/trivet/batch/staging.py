@@ -58,11 +58,11 @@ def staging_for(address: str, name: str) -> Iterator[Folder]:
                 folder.remove()
 
 
-def begin(folder: Folder, plan: Plan, resume: bool) -> bool:
-    """Make a folder ready for a plan; returns whether it goes on with a run before.
+def begin(folder: Folder, plan: Plan, resume: bool) -> None:
+    """Make a folder ready for a plan.
 
-    What a run before has left is removed, unless ``resume``; then, raises `BatchError` where it was
-    another plan's.
+    What a previous run has left is removed, or kept with ``resume``: then, raises `BatchError` if
+    it was another plan's.
     """
     shards, content = Folder(f"{folder.address}/{SHARDS}"), folder.read(PLAN)
     if content is not None and resume:
@@ -72,16 +72,15 @@ def begin(folder: Folder, plan: Plan, resume: bool) -> bool:
             before = None
         if before == plan:
             shards.create()
-            return True
+            return
         reason = plan.difference(before) if before else "its plan can't be read"
         raise BatchError(
-            f"the run before can't be gone on with: {reason}; leave out --resume to start over"
+            f"the previous run cannot be resumed: {reason}; leave out --resume to start over"
         )
     clear(folder)
     shards.create()
     with folder.writing(PLAN) as stream:
         stream.write(plan.model_dump_json().encode())
-    return False
 
 
 def clear(folder: Folder) -> None:

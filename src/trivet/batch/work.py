@@ -1,4 +1,4 @@
-"""One part predicted: its shard of the output, its rejected rows, and a report that seals both."""
+"""One part predicted: its shard of the output, its rejected rows, and a result that seals both."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from trivet.batch.chunks import Chunk, Reader
 from trivet.batch.folder import Folder, writing_to
-from trivet.batch.outputs import ShardFormat, prediction_columns, rejected_csv, shard_writer
 from trivet.batch.parts import Part
-from trivet.batch.tally import PartReport, Tally
+from trivet.batch.predictions import prediction_columns
+from trivet.batch.shards import ShardFormat, shard_writer
+from trivet.batch.tally import PartResult, Tally
 from trivet.errors import RecordsRejected, TableError
 from trivet.model.artifact import Artifact
 from trivet.model.predictor import Predictions, Predictor
-from trivet.rows.columns import unfit_cells
+from trivet.rows import readers
+from trivet.rows.arrays import Mask, Rows
+from trivet.rows.columns import encode_columns, unfit_cells
 from trivet.rows.contract import Contract
-from trivet.rows.text import Reject
+from trivet.rows.readers.table import Chunk, Place, Wanted, only
+from trivet.rows.rejects import Reject, rejected_csv
 from trivet.rows.values import EXPECTED
 
 
@@ -40,25 +42,25 @@ class SealedModel:
 
 @dataclass(frozen=True)
 class Job:
-    """What is done to each part; ``shards`` is where its predictions go, ``reports`` the rest."""
+    """What is done to each part; ``shards`` is where its predictions go, ``staging`` the rest."""
 
     model: SealedModel
-    reader: Reader
+    wanted: Wanted
     schema: pa.Schema
     shard: ShardFormat
     delimiter: str
     shards: Folder
-    reports: Folder
+    staging: Folder
     output_name: str
 
 
-def predict_part(job: Job, part: Part) -> PartReport:
+def predict_part(job: Job, part: Part) -> PartResult:
     """Predict a part, unless it is done already; raises `TrivetError`."""
-    if report := finished(job, part.number):
-        return report
-    if not job.reports.names():
+    if result := finished(job, part.number):
+        return result
+    if not job.staging.names():
         raise TableError(
-            f"{job.reports.address}: can't be seen by a worker; give all of them the same folders "
+            f"{job.staging.address}: can't be seen by a worker; give all of them the same folders "
             "at the same paths, or use addresses such as s3://"
         )
     predictor = load(job.model)
@@ -69,34 +71,35 @@ def predict_part(job: Job, part: Part) -> PartReport:
             stream = stack.enter_context(job.shards.writing(shard))
             writer = stack.enter_context(shard_writer(stream, job.shard, job.schema, job.delimiter))
             aside: BinaryIO | None = None
-            for chunk in job.reader.chunks(part):
-                tally.rows += len(chunk.rows) + len(chunk.rejects)
-                good, predictions, unfit = _predict_chunk(predictor, chunk)
+            for chunk in readers.read(part.file, part.span, job.wanted):
+                tally.rows += chunk.rows + len(chunk.rejects)
+                tally.late |= chunk.late
+                good, unfit = _predict_chunk(predictor, chunk)
                 if rejects := sorted([*chunk.rejects, *unfit], key=lambda each: each.line):
-                    aside = aside or stack.enter_context(job.reports.writing(rejected))
-                    aside.write(rejected_csv(part, rejects))
+                    aside = aside or stack.enter_context(job.staging.writing(rejected))
+                    aside.write(rejected_csv(part.file.source.name, rejects))
                     tally.reject(rejects)
-                added = prediction_columns(predictions, job.model.version, job.schema)
+                added = prediction_columns(good.predictions, job.model.version, job.schema)
                 writer.write(pa.table([*good.carried.columns, *added], schema=job.schema))
-                tally.add(good.rows, predictions)
-        size = job.reports.size(rejected) if aside else 0
-        report = tally.report(part, job.shards.size(shard), size)
-        with job.reports.writing(report_name(part.number)) as stream:
-            stream.write(report.model_dump_json().encode())
-    return report
+                tally.add(good.rows, good.predictions)
+        size = job.staging.size(rejected) if aside else 0
+        result = tally.result(part, job.shards.size(shard), size)
+        with job.staging.writing(result_name(part.number)) as stream:
+            stream.write(result.model_dump_json().encode())
+    return result
 
 
-def finished(job: Job, number: int) -> PartReport | None:
-    """The report of a part that is done, with its files as large as they were; else None."""
+def finished(job: Job, number: int) -> PartResult | None:
+    """The result of a part that is done, with its files as large as they were; else None."""
     try:
-        report = PartReport.model_validate_json(job.reports.read(report_name(number)) or b"")
+        result = PartResult.model_validate_json(job.staging.read(result_name(number)) or b"")
     except ValidationError:
         return None
-    whole = job.shards.size(shard_name(job, number)) == report.shard_bytes and (
-        not report.rejected_bytes
-        or job.reports.size(rejected_name(number)) == report.rejected_bytes
+    whole = job.shards.size(shard_name(job, number)) == result.shard_bytes and (
+        not result.rejected_bytes
+        or job.staging.size(rejected_name(number)) == result.rejected_bytes
     )
-    return report.model_copy(update={"resumed": True}) if whole else None
+    return result.model_copy(update={"resumed": True}) if whole else None
 
 
 def shard_name(job: Job, number: int) -> str:
@@ -109,8 +112,8 @@ def rejected_name(number: int) -> str:
     return f"part-{number:05}.rejected"
 
 
-def report_name(number: int) -> str:
-    """The file of a part's report."""
+def result_name(number: int) -> str:
+    """The file of a part's result."""
     return f"part-{number:05}.json"
 
 
@@ -125,33 +128,45 @@ def load(model: SealedModel) -> Predictor:
         return Predictor.load(Artifact.open(Path(folder)))
 
 
-def _predict_chunk(predictor: Predictor, chunk: Chunk) -> tuple[Chunk, Predictions, list[Reject]]:
-    """The good rows of a chunk, their predictions, and the others as rejects."""
-    good, rejects = _sort_out(chunk, predictor.contract)
-    chunk = chunk.only(good)
+@dataclass(frozen=True)
+class _Predicted:
+    """The good rows of a chunk, encoded, (rows x features), what is carried, and the answers."""
+
+    rows: Rows
+    carried: pa.Table
+    predictions: Predictions
+
+
+def _predict_chunk(predictor: Predictor, chunk: Chunk) -> tuple[_Predicted, list[Reject]]:
+    """The good rows of a chunk with their predictions, and the others as rejects."""
+    rows = encode_columns(chunk.cells, predictor.contract, chunk.rows)
+    good, rejects = _sort_out(rows, chunk.place, predictor.contract)
+    carried, place = only(chunk.carried, chunk.place, good)
+    rows = rows if good.all() else rows[good]
     while True:
         try:
-            return chunk, predictor.predict(chunk.rows), rejects
+            return _Predicted(rows, carried, predictor.predict(rows)), rejects
         except RecordsRejected as error:  # values so far out that there is no finite answer
-            good = np.ones(len(chunk.rows), dtype=np.bool_)
+            good = np.ones(len(rows), dtype=np.bool_)
             for fault in error.faults:  # not all, where there are many
                 good[fault.row] = False
-                rejects.append(_reject(chunk, fault.row or 0, "", f"not {fault.expected}"))
-            chunk = chunk.only(good)
+                rejects.append(_reject(place, fault.row or 0, "", f"not {fault.expected}"))
+            carried, place = only(carried, place, good)
+            rows = rows[good]
 
 
-def _sort_out(chunk: Chunk, contract: Contract) -> tuple[NDArray[np.bool_], list[Reject]]:
+def _sort_out(rows: Rows, place: Place, contract: Contract) -> tuple[Mask, list[Reject]]:
     """Which rows keep the contract, and the others with the first column that breaks it."""
-    good = np.ones(len(chunk.rows), dtype=np.bool_)
+    good = np.ones(len(rows), dtype=np.bool_)
     rejects = []
-    for numbers, column in zip(chunk.rows.T, contract.columns, strict=True):
+    for numbers, column in zip(rows.T, contract.columns, strict=True):
         for row in np.flatnonzero(unfit_cells(numbers, column) & good).tolist():
             reason = "missing" if np.isnan(numbers[row]) else f"not {EXPECTED[column.kind]}"
-            rejects.append(_reject(chunk, row, column.name, reason))
+            rejects.append(_reject(place, row, column.name, reason))
             good[row] = False
     return good, rejects
 
 
-def _reject(chunk: Chunk, row: int, column: str, reason: str) -> Reject:
-    line, raw = chunk.place(row)
+def _reject(place: Place, row: int, column: str, reason: str) -> Reject:
+    line, raw = place(row)
     return Reject(line, column, reason, raw)

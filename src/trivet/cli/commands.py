@@ -83,7 +83,13 @@ def main(ctx: click.Context, config: Path) -> None:
 
 
 @main.command(cls=DescribedByFlags)
-@click.option("--data", type=FILE, required=True, help="The table to learn from: .csv or .parquet.")
+@click.option(
+    "--data",
+    metavar="PATH",
+    required=True,
+    help="The table to learn from: a file, a directory, a glob, an address such as s3://..., or -: "
+    ".csv, .tsv, .jsonl (also .gz, .zst), .parquet, .arrow.",
+)
 @click.option("--target", metavar="COLUMN", required=True, help="The column to predict.")
 @click.option(
     "--id",
@@ -136,7 +142,26 @@ def main(ctx: click.Context, config: Path) -> None:
     show_default=True,
     help="Share of rows kept back to measure the model.",
 )
+@click.option(
+    "--sample-rows",
+    metavar="ROWS",
+    type=click.IntRange(1),
+    help="Train on a random sample of this many rows, for a table larger than memory.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed.")
+@click.option(
+    "--delimiter",
+    type=Character(),
+    help="What separates the cells of a CSV; by default a comma, in a .tsv a tab.",
+)
+@click.option(
+    "--max-rejected",
+    metavar="ROWS|SHARE",
+    type=RejectedLimit(),
+    default="1%",
+    show_default=True,
+    help="Exit with code 3 if more rows than this are rejected; 0 stops at the first.",
+)
 @click.option(
     "--promote/--no-promote", default=True, show_default=True, help="Make the new version current."
 )
@@ -179,9 +204,7 @@ def train(**options: Any) -> None:
 @click.option(
     "--delimiter",
     type=Character(),
-    default=",",
-    show_default=True,
-    help="What separates the cells of a CSV, in and out.",
+    help="What separates the cells of a CSV, in and out; by default a comma, in a .tsv a tab.",
 )
 @click.option(
     "--max-rejected",

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from trivet.batch.settings import MaxRejected
 from trivet.cpus import cpu_limit
+from trivet.rows.rejects import MaxRejected
 
 Command = Callable[..., Any]
 FILE = click.Path(path_type=Path, dir_okay=False)

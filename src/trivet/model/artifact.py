@@ -45,9 +45,15 @@ class GoldenRows(Frozen):
 
 
 class RowCounts(Frozen):
-    """What became of the rows of a training table."""
+    """What became of the rows of a training table.
+
+    ``total`` is how many were read, beside those ``rejected``, by cause. ``sampled`` is how many of
+    the total were drawn to train on, or None where all were used.
+    """
 
     total: int
+    rejected: dict[str, int]
+    sampled: int | None
     train: int
     held_out: int
     without_target: int

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal, TypeVar
 
-import pyarrow as pa
-
 from trivet.errors import TableError
 from trivet.files import is_local, locate
 from trivet.rows.text import BOM
@@ -25,6 +23,7 @@ T = TypeVar("T")
 STANDARD, STANDARD_INPUT = "-", "standard input"
 FORMATS: dict[str, Format] = {
     ".csv": "csv",
+    ".tsv": "csv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".parquet": "parquet",
@@ -56,6 +55,8 @@ class Source:
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
         """The file's bytes as they lie there; raises `TableError` where it can't be read."""
+        import pyarrow as pa
+
         try:
             system, path = locate(self.address)
             with system.open(path, "rb") as stream:
@@ -66,9 +67,29 @@ class Source:
 
     def decompressed(self, stream: BinaryIO) -> Any:
         """The stream of text behind the bytes of a compressed file, or the stream itself."""
+        import pyarrow as pa
+
         if self.compression is None:
             return stream
         return pa.CompressedInputStream(pa.PythonFile(stream, "r"), self.compression)
+
+    @property
+    def delimiter(self) -> str:
+        """What separates the cells of a CSV, by its name."""
+        path = PurePosixPath(self.name.lower())
+        return "\t" if ".tsv" in (path.suffix, path.with_suffix("").suffix) else ","
+
+    def digest(self) -> str:
+        """SHA-256 of the file's bytes; raises `TableError` where it can't be read."""
+        digest = hashlib.sha256()
+        try:
+            system, path = locate(self.address)
+            with system.open(path, "rb") as stream:
+                while piece := stream.read(2**20):
+                    digest.update(piece)
+        except OSError as error:
+            raise TableError(f"{self.name}: can't be read ({error.strerror or error})") from error
+        return digest.hexdigest()
 
     def check_unchanged(self) -> None:
         """Raise `TableError` where the file is not the one that was found at the start."""
@@ -76,8 +97,8 @@ class Source:
         system.invalidate_cache()
         if self.name != STANDARD_INPUT and (self.size, self.stamp) != _facts(system.info(path)):
             raise TableError(
-                f"{self.name}: changed while it was read, so nothing was written; predict it once "
-                "it is complete, or a copy of it"
+                f"{self.name}: changed while it was read, so nothing was written; read it once it "
+                "is complete, or a copy of it"
             )
 
 
@@ -159,6 +180,8 @@ def _shown(path: str) -> str:
 
 
 def _standard_input(spool: Path) -> Source:
+    import pyarrow as pa
+
     with spool.open("rb") as file:
         compression = _by_magic(COMPRESSION_MAGIC, file.read(8))
         file.seek(0)

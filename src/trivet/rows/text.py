@@ -39,22 +39,12 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Record:
-    """One record as it stood: the number of its first line, from 1, its bytes, and its cells."""
+class RawRow:
+    """One row of a CSV as it stands: the number of its first line, from 1, its bytes, its cells."""
 
     line: int
     raw: bytes
     cells: list[str]
-
-
-@dataclass(frozen=True)
-class Reject:
-    """A row that gets no prediction: its line, the column and reason, and the row as it stood."""
-
-    line: int
-    column: str
-    reason: str
-    raw: bytes
 
 
 def blocks(stream: Any, length: int | None, size: int, layout: Layout) -> Iterator[bytes]:
@@ -79,7 +69,7 @@ def blocks(stream: Any, length: int | None, size: int, layout: Layout) -> Iterat
         yield rest
 
 
-def records(block: bytes, line: int, layout: Layout) -> Iterator[Record]:
+def raw_rows(block: bytes, line: int, layout: Layout) -> Iterator[RawRow]:
     """The records of a block of CSV whose first line has the number ``line``; blank ones too."""
     taken: list[str] = []
 
@@ -90,13 +80,13 @@ def records(block: bytes, line: int, layout: Layout) -> Iterator[Record]:
 
     for cells in split_cells(lines(), layout.delimiter):
         raw = "".join(taken).encode("latin-1")
-        yield Record(line, raw, cells)
+        yield RawRow(line, raw, cells)
         line += layout.lines(raw)
         taken.clear()
 
 
 def split_cells(lines: Iterable[str], delimiter: str = ",") -> Iterator[list[str]]:
-    """The cells of each row of a CSV, whose ``lines`` keep their ends; a cell may have any length."""
+    """The cells of each row of a CSV; ``lines`` keep their ends, a cell may have any length."""
     csv.field_size_limit(sys.maxsize)  # the module's, for all threads: set by all who split alike
     return csv.reader(lines, delimiter=delimiter)
 
@@ -135,7 +125,7 @@ def _quotes_alternate(text: Any, quotes: Any, layout: Layout) -> bool:
 
 
 def _end_by_parsing(block: bytes, layout: Layout) -> int:
-    *_, last = records(block, 1, layout)
+    *_, last = raw_rows(block, 1, layout)
     whole = block.endswith(layout.newline) and not _ends_in_quotes(last.raw, layout)
     return len(block) if whole else len(block) - len(last.raw)
 
@@ -144,7 +134,7 @@ def _ends_in_quotes(block: bytes, layout: Layout) -> bool:
     """Whether the last record of a block is still between quotes where the block ends."""
     if not layout.quoted or b'"' not in block:
         return False
-    *_, last = records(block, 1, layout)
+    *_, last = raw_rows(block, 1, layout)
     longer = last.raw.rstrip(b"\r\n") + layout.delimiter.encode()  # one cell more, unless quoted
-    *_, probed = records(longer, 1, layout)
+    *_, probed = raw_rows(longer, 1, layout)
     return len(probed.cells) == len(last.cells)

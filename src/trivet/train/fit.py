@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+import pandas as pd
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.pipeline import Pipeline
 
 from trivet.errors import SettingsError, TrainingError
-from trivet.model.artifact import GoldenRows, RowCounts
+from trivet.model.artifact import GoldenRows
 from trivet.model.compiled import CompiledPipeline
 from trivet.model.fitted import FittedPipeline, to_frame
 from trivet.model.predictor import Predictor
 from trivet.pipeline import build_pipeline
 from trivet.rows.arrays import Rows
-from trivet.rows.columns import encode_column, require_columns
+from trivet.rows.columns import require_columns
 from trivet.rows.contract import Column, Contract, Record, Target
 from trivet.rows.values import UNSEEN_LABEL, to_record
 from trivet.train.compile import NotCompilable
@@ -26,8 +27,12 @@ from trivet.train.compile.prove import prove
 from trivet.train.evaluate import Scores, hold_out, score
 from trivet.train.infer import infer_contract, infer_kind, infer_target
 from trivet.train.settings import TrainSettings
+from trivet.train.table import TrainingTable
 
 GOLDEN_ROWS = 20
+
+#: Is told which step begins.
+OnStep = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -43,14 +48,15 @@ class FittedModel:
     metrics: Scores
     baseline: Scores
     golden: GoldenRows
-    rows: RowCounts
+    rows_fitted: int
+    rows_held_out: int
 
 
-def fit(table: pa.Table, settings: TrainSettings) -> FittedModel:
+def fit(table: TrainingTable, settings: TrainSettings, on_step: OnStep) -> FittedModel:
     """Fit on the training rows, measure on the held-out ones.
 
     The model that is measured is the model that is returned: it is not fitted again on all rows.
-    Raises `TrainingError`, `TableError` or `SettingsError`.
+    ``table`` is used up. Raises `TrainingError`, `TableError` or `SettingsError`.
     """
     target, values = infer_target(table, settings)
     known = ~np.isnan(values)
@@ -64,54 +70,75 @@ def fit(table: pa.Table, settings: TrainSettings) -> FittedModel:
         settings.seed,
     )
     training = known & ~held_out
-    contract, rows = infer_contract(table, target, training, settings)
-    pipeline = _fitted(contract, rows[training], values[training], settings)
+    contract, fitted, kept = infer_contract(table, target, training, held_out, settings)
+    pipeline = _unfitted(contract, settings)
+    on_step("fitting")
+    frames = [to_frame(fitted, contract)]
+    del fitted
+    _fit(pipeline, frames, _truth(target, values[training]))
+    on_step("proving")
     model = FittedPipeline(contract, pipeline)
-    compiled = _compiled(pipeline, model, contract, rows[held_out])
+    compiled = _compiled(pipeline, model, contract, kept)
     return FittedModel(
         pipeline=pipeline,
         contract=contract,
         compiled=compiled,
-        metrics=score(target, values[held_out], model.answers(rows[held_out])),
+        metrics=score(target, values[held_out], model.answers(kept)),
         baseline=_baseline(target, values[training], values[held_out]),
-        golden=Predictor(contract, model).golden(_golden_records(contract, rows[held_out])),
-        rows=RowCounts(
-            total=len(values),
-            train=int(training.sum()),
-            held_out=int(held_out.sum()),
-            without_target=int((~known).sum()),
-        ),
+        golden=Predictor(contract, model).golden(_golden_records(contract, kept)),
+        rows_fitted=int(training.sum()),
+        rows_held_out=int(held_out.sum()),
     )
 
 
-def _moments(table: pa.Table, settings: TrainSettings) -> Rows | None:
+def _moments(table: TrainingTable, settings: TrainSettings) -> Rows | None:
     name = settings.time_column
     if name is None:
         return None
-    require_columns(table.column_names, (name,), settings.data)
-    values = table.column(name)
-    kind = settings.kinds.get(name) or infer_kind(name, values, settings)
+    require_columns(table.names, (name,), table.name)
+    if name in table.unusable:
+        raise TrainingError(
+            f"time column {name!r} is {table.unusable[name]}; it must hold timestamps"
+        )
+    values = table.columns[name]
+    kind = settings.kinds.get(name) or infer_kind(name, values, table)
     if kind not in ("timestamp", "integer", "number"):
         raise TrainingError(
             f"time column {name!r} is {kind or values.type}; it must hold timestamps"
         )
     column = Column(name=name, kind=kind, nullable=False, missing=0)
-    return encode_column(values, column, settings.data)
+    return table.encode(values, column)
 
 
-def _fitted(contract: Contract, rows: Rows, values: Rows, settings: TrainSettings) -> Pipeline:
+def _unfitted(contract: Contract, settings: TrainSettings) -> Pipeline:
     pipeline = build_pipeline(contract, settings.estimator, settings.params, settings.seed)
-    truth: Any = values
-    if contract.target.task == "classification":
-        if not hasattr(pipeline, "predict_proba"):
-            raise SettingsError(
-                "the pipeline's estimator has no predict_proba; wrap it in CalibratedClassifierCV"
-            )
-        truth = np.array(contract.target.labels)[values.astype(int)]
+    if contract.target.task == "classification" and not hasattr(pipeline, "predict_proba"):
+        raise SettingsError(
+            "the pipeline's estimator has no predict_proba; wrap it in CalibratedClassifierCV"
+        )
+    return pipeline
+
+
+def _fit(pipeline: Pipeline, frames: list[pd.DataFrame], truth: Any) -> None:
+    """Fit a pipeline on the one frame in a list, which is taken out of it.
+
+    A plain pipeline is fitted step by step, as it would do it itself, so that no table is held for
+    longer than the step that needs it: the estimator is fitted once the frame is gone.
+    """
+    plain = type(pipeline) is Pipeline and len(pipeline) > 1 and pipeline.memory is None
     try:
-        return pipeline.fit(to_frame(rows, contract), truth)
+        if plain:
+            frames.append(pipeline[:-1].fit_transform(frames.pop(), truth))
+        (pipeline[-1] if plain else pipeline).fit(frames.pop(), truth)
     except (ValueError, TypeError) as error:
         raise TrainingError(f"scikit-learn could not fit this model: {error}") from error
+
+
+def _truth(target: Target, values: Rows) -> Any:
+    """What the estimator learns, (rows,): labels, or numbers."""
+    if target.task == "regression":
+        return values
+    return np.array(target.labels)[values.astype(int)]
 
 
 def _compiled(

@@ -9,12 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trivet.errors import TableError, TrainingError
+from trivet.errors import TrainingError
 from trivet.rows.arrays import Mask, Rows
-from trivet.rows.columns import as_json_value, encode_column, encode_table, is_text, require_columns
+from trivet.rows.columns import as_json_value, encode_cells, is_text, require_columns
 from trivet.rows.contract import Column, Contract, Kind, LeftOut, Target
-from trivet.rows.values import Unfit, category_text, parse_cell, to_record, to_value
+from trivet.rows.values import Unfit, category_text, to_record, to_value
 from trivet.train.settings import TrainSettings
+from trivet.train.table import TrainingTable, Values
 
 #: An integer target with more values than this is a quantity, not a label.
 MOST_LABELS = 20
@@ -32,22 +33,26 @@ EMPTY = "empty: no training row has a value"
 IDENTIFIER_NAME = re.compile(r"|Unnamed: \d+|(.*[_\W])?(id|uuid|guid|key)", re.IGNORECASE)
 
 
-def infer_target(table: pa.Table, settings: TrainSettings) -> tuple[Target, Rows]:
+def infer_target(table: TrainingTable, settings: TrainSettings) -> tuple[Target, Rows]:
     """The target, and its values as floats, (table rows,): positions in ``labels``, or numbers.
 
     NaN where the target is missing. Raises `TrainingError` where the column can't be a target.
     """
     name = settings.target
-    require_columns(table.column_names, (name,), settings.data)
-    values = table.column(name)
-    kind = settings.kinds.get(name) or infer_kind(name, values, settings)
+    require_columns(table.names, (name,), table.name)
+    if name in table.unusable:
+        raise TrainingError(
+            f"target {name!r} is {table.unusable[name]}; it must be numbers or labels"
+        )
+    values = table.columns[name]
+    kind = settings.kinds.get(name) or infer_kind(name, values, table)
     if kind is None or kind == "timestamp":
         raise TrainingError(
             f"target {name!r} is {kind or values.type}; it must be numbers or labels"
         )
-    categories = _categories(name, values, settings) if kind == "category" else ()
+    categories = _categories(name, values.different(), table) if kind == "category" else ()
     column = Column(name=name, kind=kind, nullable=True, missing=0, categories=categories)
-    numbers = encode_column(values, column, settings.data)
+    numbers = table.encode(values, column)
     distinct = np.unique(numbers[~np.isnan(numbers)])
     if settings.task == "regression" or (settings.task is None and _is_quantity(kind, distinct)):
         if kind not in ("number", "integer"):
@@ -69,29 +74,32 @@ def infer_target(table: pa.Table, settings: TrainSettings) -> tuple[Target, Rows
 
 
 def infer_contract(
-    table: pa.Table, target: Target, training: Mask, settings: TrainSettings
-) -> tuple[Contract, Rows]:
-    """The contract of a table, and the table's rows encoded by it, (table rows x features).
+    table: TrainingTable, target: Target, training: Mask, held_out: Mask, settings: TrainSettings
+) -> tuple[Contract, Rows, Rows]:
+    """The contract of a table, and its rows encoded by it: those to fit, and those held out.
 
-    ``training`` (table rows,) marks the rows that the model may see.
-
-    Kinds, and which columns may be missing, come from all rows; ranges and categories from the
-    training rows alone, so a held-out row can hold a category that is unseen.
+    ``training`` and ``held_out`` are (table rows,), the results (their rows x features). Kinds, and
+    which columns may be missing, come from all rows; ranges and categories from the training rows
+    alone, so a held-out row can hold a category that is unseen. Each column leaves the table once
+    it is encoded, so that one at a time is held twice.
     """
     named = (*settings.identifiers, *settings.exclude, *settings.kinds, *settings.nullable)
-    require_columns(table.column_names, named, settings.data)
+    require_columns(table.names, named, table.name)
+    names = [name for name in table.names if name not in (target.name, *settings.identifiers)]
+    # A column that is left out is never written to, so it takes no memory.
+    fitted, kept = (np.empty((mask.sum(), len(names)), order="F") for mask in (training, held_out))
     columns: list[Column] = []
     left_out: list[LeftOut] = []
-    for name in table.column_names:
-        if name == target.name or name in settings.identifiers:
-            continue
-        column = _infer_column(name, table.column(name), training, settings)
-        if isinstance(column, Column):
-            columns.append(column)
-        else:
-            left_out.append(LeftOut(name=name, reason=column))
+    for name in names:
+        match _infer_column(name, table, training, settings):
+            case str(reason):
+                left_out.append(LeftOut(name=name, reason=reason))
+            case (column, numbers):
+                at = len(columns)
+                fitted[:, at], kept[:, at] = numbers[training], numbers[held_out]
+                columns.append(column)
     if not columns:
-        raise TrainingError(f"{settings.data}: no column can be a feature: {_reasons(left_out)}")
+        raise TrainingError(f"{table.name}: no column can be a feature: {_reasons(left_out)}")
     contract = Contract(
         columns=tuple(columns),
         target=target,
@@ -99,90 +107,117 @@ def infer_contract(
         left_out=tuple(left_out),
         example={},
     )
-    rows = encode_table(table, contract, settings.data)
-    fullest = np.flatnonzero(training)[np.isfinite(rows[training]).sum(axis=1).argmax()]
-    example = to_record(rows[fullest], contract)
-    return contract.model_copy(update={"example": example}), rows
+    fitted, kept = fitted[:, : len(columns)], kept[:, : len(columns)]
+    example = to_record(_fullest(fitted), contract)
+    return contract.model_copy(update={"example": example}), fitted, kept
 
 
-def infer_kind(name: str, values: pa.ChunkedArray, settings: TrainSettings) -> Kind | None:
+def infer_kind(name: str, values: Values, table: TrainingTable) -> Kind | None:
     """The kind of a column, from its type or, for text, its values; None where no kind fits.
 
     Raises `TrainingError` for text that is numbers but for a few cells.
     """
     if not is_text(values.type):
         return _kind_of_type(values.type)
+    different = values.different()
     kinds: tuple[Kind, ...] = ("timestamp",)  # what else is text in a typed file is meant as text
-    if settings.data.suffix.lower() == ".csv":
-        if pc.any(pc.match_substring_regex(values, r"^[+-]?0[0-9]")).as_py():
+    if table.untyped:
+        if pc.any(pc.match_substring_regex(different, r"^[+-]?0[0-9]")).as_py():
             return "category"  # a code such as 007: a number would lose its zeros
-        decimals = pc.any(pc.match_substring_regex(values, r"[.eE]")).as_py()
+        decimals = pc.any(pc.match_substring_regex(different, r"[.eE]")).as_py()
         kinds = ("number" if decimals else "integer", "number", "boolean", "timestamp")
-    trouble: dict[Kind, TableError] = {}
     for kind in kinds:
-        column = Column(name=name, kind=kind, nullable=True, missing=0)
-        try:
-            encode_column(values, column, settings.data)
+        if not np.isinf(encode_cells(different, _column(name, kind))).any():
             return kind
-        except TableError as error:
-            trouble[kind] = error
-    if "number" in trouble and _nearly_numbers(values):
-        raise TrainingError(
-            f"{trouble['number']}; or, if the column holds labels, --kind {name}=category"
-        )
+    if "number" in kinds and _nearly_numbers(different):
+        numbers = values.encode(_column(name, "number"))
+        fault = table.fault(values, _column(name, "number"), int(np.isinf(numbers).argmax()))
+        raise TrainingError(f"{fault}; or, if the column holds labels, --kind {name}=category")
     return "category"
 
 
 def _infer_column(
-    name: str, values: pa.ChunkedArray, training: Mask, settings: TrainSettings
-) -> Column | str:
-    """The column, or the reason why it can't be a feature."""
-    if name == settings.time_column:
-        return "orders the split in time"
+    name: str, table: TrainingTable, training: Mask, settings: TrainSettings
+) -> tuple[Column, Rows] | str:
+    """A column and its numbers, (table rows,); or the reason why it can't be a feature."""
     if name in settings.exclude:
         return "excluded by the settings"
-    if values.null_count == len(values):
+    values = table.columns.pop(name, None)
+    if name == settings.time_column:
+        return "orders the split in time"
+    if name in table.unusable:
+        return f"{table.unusable[name]} can't be a feature"
+    if values is None or values.is_empty:
         return EMPTY
-    kind = settings.kinds.get(name) or infer_kind(name, values, settings)
+    kind = settings.kinds.get(name) or infer_kind(name, values, table)
     if kind is None:
         return f"values of type {values.type} can't be a feature"
-    seen_values = values.filter(pa.array(training))
-    known = _categories(name, seen_values, settings) if kind == "category" else ()
-    column = Column(name=name, kind=kind, nullable=True, missing=0, categories=known)
-    numbers = encode_column(values, column, settings.data)
+    known = values.different(training) if kind == "category" else None
+    said = name in settings.kinds
+    if (
+        known is not None
+        and not said
+        and (reason := _names_rows(name, known, values.count(training)))
+    ):
+        return reason
+    categories = () if known is None else _categories(name, known, table)
+    column = _column(name, kind).model_copy(update={"categories": categories})
+    numbers = table.encode(values, column)
     seen = numbers[training]
     present = seen[~np.isnan(seen)]
     if not len(present):
         return EMPTY
-    if name not in settings.kinds and (reason := _unusable(name, kind, known, present, len(seen))):
+    if not said and (reason := _unusable(name, kind, present, len(seen))):
         return reason
     ordered = kind in ("number", "integer", "timestamp")
-    return column.model_copy(
-        update={
-            "nullable": bool(np.isnan(numbers).any()) or name in settings.nullable,
-            "missing": round(1 - len(present) / len(seen), 6),
-            "minimum": to_value(column, present.min()) if ordered else None,
-            "maximum": to_value(column, present.max()) if ordered else None,
-        }
-    )
+    facts = {
+        "nullable": bool(np.isnan(numbers).any()) or name in settings.nullable,
+        "missing": round(1 - len(present) / len(seen), 6),
+        "minimum": to_value(column, present.min()) if ordered else None,
+        "maximum": to_value(column, present.max()) if ordered else None,
+    }
+    return column.model_copy(update=facts), numbers
 
 
-def _unusable(
-    name: str, kind: Kind, categories: tuple[str, ...], present: Rows, rows: int
-) -> str | None:
+def _column(name: str, kind: Kind) -> Column:
+    return Column(name=name, kind=kind, nullable=True, missing=0)
+
+
+def _fullest(rows: Rows) -> Rows:
+    """The first row of those that miss the fewest values, (features,)."""
+    present = np.zeros(len(rows), dtype=np.int32)
+    for column in rows.T:
+        present += ~np.isnan(column)
+    fullest: Rows = rows[present.argmax()]
+    return fullest
+
+
+def _unusable(name: str, kind: Kind, present: Rows, rows: int) -> str | None:
+    """Why a column with these values, in so many rows, can't be a feature, if it can't."""
     distinct = len(np.unique(present))
     if distinct == 1 and len(present) == rows:
         return "constant: every training row has the same value"
-    different = f"{distinct} different values in {len(present)} rows"
     if kind == "integer" and distinct == len(present) > 1:
         consecutive = present.max() - present.min() == distinct - 1
         if consecutive or IDENTIFIER_NAME.fullmatch(name):
-            return f"an identifier in disguise: {different} (--kind {name}=integer keeps it)"
-    if kind == "category" and distinct > NAMES_ROWS * len(present) and distinct > 2:
-        words = sum(len(text.split()) for text in categories) / len(categories)
-        what = "free text" if words >= WORDS_OF_FREE_TEXT else "an identifier in disguise"
-        return f"{what}: {different} (--kind {name}=category keeps it)"
+            return _identifier(name, kind, distinct, len(present))
     return None
+
+
+def _names_rows(name: str, different: pa.Array, present: int) -> str | None:
+    """Why a column of these texts, of so many rows, says what a row is called, if it does."""
+    distinct = len(different)
+    if distinct <= max(NAMES_ROWS * present, 2):
+        return None
+    words = pc.mean(pc.count_substring_regex(different, r"\S+")).as_py()
+    what = "free text" if words >= WORDS_OF_FREE_TEXT else "an identifier in disguise"
+    return _identifier(name, "category", distinct, present, what)
+
+
+def _identifier(
+    name: str, kind: Kind, distinct: int, rows: int, what: str = "an identifier in disguise"
+) -> str:
+    return f"{what}: {distinct} different values in {rows} rows (--kind {name}={kind} keeps it)"
 
 
 def _is_quantity(kind: Kind, distinct: Rows) -> bool:
@@ -203,27 +238,19 @@ def _kind_of_type(kind: pa.DataType) -> Kind | None:
     return None
 
 
-def _nearly_numbers(values: pa.ChunkedArray) -> bool:
+def _nearly_numbers(different: pa.Array) -> bool:
     """Whether at least nine in ten of the different texts are numbers."""
-    different = pc.unique(values).drop_null().to_pylist()
-
-    def is_number(text: str) -> bool:
-        try:
-            parse_cell("number", text)
-        except Unfit:
-            return False
-        return True
-
-    return sum(map(is_number, different)) >= 0.9 * len(different) > 0
+    numbers = encode_cells(different, _column("", "number"))
+    return bool(np.isfinite(numbers).sum() >= 0.9 * len(numbers) > 0)
 
 
-def _categories(name: str, values: pa.ChunkedArray, settings: TrainSettings) -> tuple[str, ...]:
-    different = (as_json_value(value, "category") for value in pc.unique(values).to_pylist())
+def _categories(name: str, different: pa.Array, table: TrainingTable) -> tuple[str, ...]:
+    values = (as_json_value(value, "category") for value in different.to_pylist())
     try:
-        return tuple(sorted({text for value in different if (text := category_text(value))}))
+        return tuple(sorted({text for value in values if (text := category_text(value))}))
     except Unfit:
         raise TrainingError(
-            f"{settings.data}: column {name!r} of {values.type} values can't hold categories"
+            f"{table.name}: column {name!r} of {different.type} values can't hold categories"
         ) from None
 
 

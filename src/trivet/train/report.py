@@ -19,6 +19,7 @@ def render(manifest: Manifest) -> str:
         "",
         f"{_rows(manifest)}.",
         "",
+        *(f"- {line} (see rejected.csv)" for line in _rejected(manifest)),
         metrics_table(manifest),
         "",
         _compiled(manifest),
@@ -47,6 +48,7 @@ def summary(result: TrainResult) -> str:
         lines = [
             *(f"left out {column.name}: {column.reason}" for column in manifest.contract.left_out),
             _rows(manifest),
+            *_rejected(manifest),
             "",
             metrics_table(manifest),
             "",
@@ -76,12 +78,21 @@ def metrics_table(manifest: Manifest) -> str:
 
 
 def _rows(manifest: Manifest) -> str:
-    rows, time_column = manifest.data.rows, manifest.settings["time_column"]
+    rows, settings = manifest.data.rows, manifest.settings
+    time_column = settings["time_column"]
     split = f"the last by {time_column}" if time_column else "drawn at random"
+    sample = f", of which {rows.sampled:,} drawn by seed {settings['seed']}" if rows.sampled else ""
     return (
-        f"{rows.total:,} rows: {rows.train:,} to fit, {rows.held_out:,} held out ({split}), "
+        f"{rows.total:,} rows{sample}: {rows.train:,} to fit, "
+        f"{rows.held_out:,} held out ({split}), "
         f"{rows.without_target:,} dropped: no target value"
     )
+
+
+def _rejected(manifest: Manifest) -> list[str]:
+    """What was set aside, a line for each cause."""
+    rejected = manifest.data.rows.rejected
+    return [f"rejected {count:,}: {cause}" for cause, count in rejected.items()]
 
 
 def _compiled(manifest: Manifest) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from trivet.errors import ArtifactError, TableError
+from trivet.errors import ArtifactError
 from trivet.model.artifact import (
     GOLDEN,
     MODEL,
@@ -15,25 +19,53 @@ from trivet.model.artifact import (
     DataFacts,
     Draft,
     Manifest,
+    RowCounts,
     dump_pipeline,
     library_versions,
 )
 from trivet.model.store import ModelStore
+from trivet.rows.rejects import HEADER
+from trivet.rows.sources import Source, find_sources
 from trivet.train.settings import TrainResult, TrainSettings
 from trivet.train.version import inputs_digest
 
+if TYPE_CHECKING:
+    from trivet.train.table import Reading
+
+#: The rows that were set aside, in an artifact that was trained without them.
+REJECTED = "rejected.csv"
 #: How many hex digits of the inputs' digest name a version.
 VERSION_DIGITS = 12
 
 
-def train(settings: TrainSettings) -> TrainResult:
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: its step, the rows read so far, and how many bytes of how many."""
+
+    step: str
+    rows: int = 0
+    read_bytes: int = 0
+    total_bytes: int = 0
+
+
+Watch = Callable[[Progress], None]
+
+
+def train(settings: TrainSettings, watch: Watch = lambda progress: None) -> TrainResult:
     """Train on a table and publish the model as the current version.
 
     Where the store has a version from the same data, settings, code and libraries, nothing is
-    trained (and scikit-learn is not even imported). Raises `TrivetError`.
+    trained (and scikit-learn is not even imported). ``watch`` is told how far the run is. Raises
+    `TrivetError`.
     """
+    with tempfile.TemporaryDirectory() as folder:  # for standard input
+        sources = find_sources(str(settings.data), Path(folder, "stdin"))
+        return _train(settings, sources, watch)
+
+
+def _train(settings: TrainSettings, sources: Sequence[Source], watch: Watch) -> TrainResult:
     store = ModelStore(settings.models_dir)
-    data_digest = _file_digest(settings.data)
+    data_digest = _digest(sources)
     inputs = inputs_digest(data_digest, settings.shaping())
     version = inputs[:VERSION_DIGITS]
     taken = _revisions(store, settings.model, version)
@@ -42,7 +74,7 @@ def train(settings: TrainSettings) -> TrainResult:
         return _up_to_date(store, settings, present)
     if taken:  # a version is never replaced: the same inputs again make its next revision
         version = f"{version}-r{_revision(taken[-1]) + 1}"
-    artifact = _fitted(settings, version, inputs, data_digest)
+    artifact = _fitted(settings, sources, watch, version, inputs, data_digest)
     if not store.publish(settings.model, version, artifact.write, settings.promote):
         return _up_to_date(store, settings, [version])  # another run was faster
     return _result(store, settings, version, trained=True)
@@ -80,13 +112,30 @@ def _result(store: ModelStore, settings: TrainSettings, version: str, trained: b
     return TrainResult(manifest, trained, pointer.version if pointer else None)
 
 
-def _fitted(settings: TrainSettings, version: str, inputs: str, data_digest: str) -> Draft:
+def _fitted(
+    settings: TrainSettings,
+    sources: Sequence[Source],
+    watch: Watch,
+    version: str,
+    inputs: str,
+    data_digest: str,
+) -> Draft:
     # Imported here so that finding a model up to date costs nothing.
-    from trivet.rows.columns import read_table
     from trivet.train.fit import fit
     from trivet.train.report import render
 
-    model = fit(read_table(settings.data), settings)
+    name = _shown(sources, settings)
+    reading = _read(name, settings, sources, watch)
+    total = reading.table.rows
+    model = fit(reading.table, settings, lambda step: watch(Progress(step, reading.read)))
+    rows = RowCounts(
+        total=reading.read,
+        rejected=dict(reading.rejected),
+        sampled=total if total < reading.read else None,
+        train=model.rows_fitted,
+        held_out=model.rows_held_out,
+        without_target=total - model.rows_fitted - model.rows_held_out,
+    )
     manifest = Manifest(
         name=settings.model,
         version=version,
@@ -96,7 +145,7 @@ def _fitted(settings: TrainSettings, version: str, inputs: str, data_digest: str
         metrics=model.metrics,
         baseline=model.baseline,
         settings=settings.shaping(),
-        data=DataFacts(file=settings.data.name, sha256=data_digest, rows=model.rows),
+        data=DataFacts(file=name, sha256=data_digest, rows=rows),
         libraries=library_versions(),
         not_compiled=model.compiled if isinstance(model.compiled, str) else None,
         files={},
@@ -106,14 +155,35 @@ def _fitted(settings: TrainSettings, version: str, inputs: str, data_digest: str
         GOLDEN: model.golden.model_dump_json().encode(),
         REPORT: render(manifest).encode(),
     }
+    if reading.rejected:
+        contents[REJECTED] = HEADER + reading.rejected_rows
     if not isinstance(model.compiled, str):
         contents |= model.compiled.dump()
     return Draft(manifest, contents)
 
 
-def _file_digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise TableError(f"{path}: can't be read ({error.strerror}); check the path") from error
+def _read(name: str, settings: TrainSettings, sources: Sequence[Source], watch: Watch) -> Reading:
+    from trivet.rows import readers
+    from trivet.train.table import read_training_table
+
+    size = sum(source.size for source in sources)
+    needed = {settings.target, settings.time_column}
+    return read_training_table(
+        name,
+        [readers.columns(source, settings.delimiter) for source in sources],
+        {*settings.identifiers, *settings.exclude} - needed,
+        settings.max_rejected,
+        (settings.sample_rows, settings.seed) if settings.sample_rows else None,
+        lambda rows, read_bytes: watch(Progress("reading", rows, read_bytes, size)),
+    )
+
+
+def _digest(sources: Sequence[Source]) -> str:
+    """SHA-256 of the one source, or of the digests of all, in order."""
+    digests = [source.digest() for source in sources]
+    return digests[0] if len(digests) == 1 else sha256("".join(digests).encode()).hexdigest()
+
+
+def _shown(sources: Sequence[Source], settings: TrainSettings) -> str:
+    """What the training table is called in messages, and in the report."""
+    return sources[0].name if len(sources) == 1 else f"{settings.data} ({len(sources)} files)"

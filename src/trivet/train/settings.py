@@ -13,16 +13,21 @@ from pydantic import JsonValue
 from trivet.errors import SettingsError
 from trivet.model.artifact import Manifest
 from trivet.rows.contract import Kind, Task
+from trivet.rows.rejects import ONE_PERCENT, MaxRejected
 
 #: Settings that say where a model is read from and goes to; all others shape it.
-NOT_SHAPING = {"data", "model", "models_dir", "promote", "force"}
+NOT_SHAPING = {"data", "max_rejected", "model", "models_dir", "promote", "force"}
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Settings of one training run; raises `SettingsError` for a kind that there is not."""
+    """Settings of one training run; raises `SettingsError` for a kind that there is not.
 
-    data: Path
+    ``data`` is a path or an address, as `find_sources` takes it. ``sample_rows`` bounds how many
+    rows are used, drawn by ``seed`` from all.
+    """
+
+    data: str | Path
     target: str
     identifiers: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -33,7 +38,10 @@ class TrainSettings:
     estimator: str = "hist_gradient_boosting"
     params: Mapping[str, JsonValue] = field(default_factory=dict)
     held_out: float = 0.2
+    sample_rows: int | None = None
     seed: int = 0
+    delimiter: str | None = None
+    max_rejected: MaxRejected = ONE_PERCENT
     model: str = "model"
     models_dir: Path = Path("models")
     promote: bool = True

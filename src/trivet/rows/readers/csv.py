@@ -1,37 +1,80 @@
-"""Blocks of CSV as tables: parsed whole, or record by record where something in them is no row."""
+"""CSV: cells of text, read as what their columns hold; one block that is no table, row by row."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from functools import cache
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.csv
 
-from trivet.rows.contract import Column
-from trivet.rows.text import Layout, Reject, records
+from trivet.errors import TableError
+from trivet.rows.contract import Kind
+from trivet.rows.readers.table import Chunk, Place, Span, TableFile, Wanted, table_chunks
+from trivet.rows.readers.text import BEGINNING, beginning_of, cut, text_blocks, text_schema
+from trivet.rows.rejects import NOT_UTF8, Reject
+from trivet.rows.sources import Source
+from trivet.rows.text import BOM, Layout, RawRow, raw_rows
 
-#: The line that a row started in, and the row as it stood.
-Place = Callable[[int], tuple[int, bytes]]
+#: What separates cells in files that are called CSV.
+DELIMITERS = ",;\t|"
+
+__all__ = ["columns", "cut", "read"]
 
 
-class CsvParser:
-    """Parses blocks of one file, whose columns have ``names``.
+def columns(source: Source, stream: BinaryIO, delimiter: str) -> TableFile:
+    """The columns that the header names, all of text, and where the rows begin."""
+    beginning = beginning_of(source, source.decompressed(stream))
+    start = len(BOM) if beginning.startswith(BOM) else 0
+    for header in raw_rows(beginning[start:], 1, Layout(delimiter)):
+        start += len(header.raw)
+        if header.cells:
+            break
+    else:
+        raise TableError(f"{source.name}: is empty; a CSV file starts with the columns' names")
+    if len(header.raw) == BEGINNING:
+        raise TableError(f"{source.name}: the header does not end; is it a CSV file?")
+    layout = Layout(delimiter, b"\r" if header.raw.endswith(b"\r") else b"\n")
+    line = 1 + layout.lines(beginning[:start])
+    return TableFile(source, text_schema(_names(source, header)), layout, start, line)
 
-    It reads features as what their contract says they are, and the columns to carry as text.
-    """
 
-    def __init__(
-        self,
-        names: Sequence[str],
-        layout: Layout,
-        features: Sequence[Column],
-        carried: Sequence[str],
-    ) -> None:
-        self._names, self._layout = list(names), layout
-        kinds = {column.name: _arrow_type(column) for column in features}
-        kinds |= dict.fromkeys(carried, pa.string())
-        self._types = {name: kinds[name] for name in names if name in kinds}
+def read(file: TableFile, span: Span, wanted: Wanted) -> Iterator[Chunk]:
+    """The rows of a span."""
+    parser = _Parser(file, wanted)
+    for block, line, position in text_blocks(file, span):
+        table, place, rejects = parser.parse(block, line)
+        yield from table_chunks(table, wanted, place, position, rejects)
+
+
+def _names(source: Source, header: RawRow) -> list[str]:
+    try:
+        names = [cell.encode("latin-1").decode() for cell in header.cells]
+    except UnicodeDecodeError as error:
+        raise TableError(f"{source.name}: its header is not UTF-8; save it as UTF-8") from error
+    if len(names) == 1 and b'"' not in header.raw:
+        for other in DELIMITERS:
+            if other in names[0]:
+                shown = "\\t" if other == "\t" else other
+                raise TableError(
+                    f"{source.name}: has one column named {names[0]!r}: try --delimiter "
+                    f"'{shown}', or put the name in quotes if there is but one"
+                )
+    return names
+
+
+class _Parser:
+    """Parses blocks of one file: features as their kinds say, all other columns as text."""
+
+    def __init__(self, file: TableFile, wanted: Wanted) -> None:
+        self._names, self._layout = list(file.schema.names), file.layout
+        kinds = wanted.features or {}
+        self._types = {
+            name: pa.string() if name in wanted.carried.names else _arrow_type(kinds.get(name))
+            for name in self._names
+            if name in wanted.carried.names or wanted.takes(name)
+        }
 
     def parse(self, block: bytes, line: int) -> tuple[pa.Table, Place, list[Reject]]:
         """The rows of a block that starts in a ``line``, their places, and what is no row."""
@@ -84,25 +127,26 @@ class CsvParser:
         rows: list[tuple[int, bytes]] = []
         rejects: list[Reject] = []
         width = len(self._names)
-        for record in records(block, line, self._layout):
-            if not record.cells and width > 1:
+        for row in raw_rows(block, line, self._layout):
+            if not row.cells and width > 1:
                 continue  # a blank line; of one column, it is an empty cell
-            cells = record.cells or [""]
+            cells = row.cells or [""]
             if len(cells) != width:
                 reason = "too few cells" if len(cells) < width else "too many cells"
-                rejects.append(Reject(record.line, "", reason, record.raw))
+                rejects.append(Reject(row.line, "", reason, row.raw))
             elif unreadable := [at for at, cell in enumerate(cells) if not _is_utf8(cell)]:
                 column = self._names[unreadable[0]]
-                rejects.append(Reject(record.line, column, "not UTF-8", record.raw))
+                rejects.append(Reject(row.line, column, NOT_UTF8, row.raw))
             else:
-                rows.append((record.line, record.raw))
+                rows.append((row.line, row.raw))
         return rows, rejects
 
 
-def _arrow_type(column: Column) -> pa.DataType:
-    if column.kind in ("number", "integer"):
+def _arrow_type(kind: Kind | None) -> pa.DataType:
+    """What Arrow reads cells as; those of a kind that is not known yet stay text."""
+    if kind in ("number", "integer"):
         return pa.float64()
-    return pa.dictionary(pa.int32(), pa.string())
+    return pa.string() if kind is None else pa.dictionary(pa.int32(), pa.string())
 
 
 def _is_utf8(cell: str) -> bool:

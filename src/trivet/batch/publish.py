@@ -1,4 +1,4 @@
-"""What parts have become, made the output: joined in order, then shown by one rename."""
+"""From the shards of all parts to the output: joined in order, published by one rename."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 
 from trivet.batch.folder import Folder, writing_to
-from trivet.batch.outputs import REJECTED_COLUMNS, Output, csv_header, joining
-from trivet.batch.settings import MaxRejected
+from trivet.batch.output import Output
+from trivet.batch.shards import joining
 from trivet.batch.staging import SHARDS
-from trivet.batch.tally import PartReport, Summary
+from trivet.batch.summary import Summary
+from trivet.batch.tally import PartResult
 from trivet.batch.work import Job, rejected_name, shard_name
+from trivet.rows.rejects import HEADER, MaxRejected
 
 #: What stands beside the output, by what is added to its name.
 REJECTED, SUMMARY = ".rejected.csv", ".summary.json"
@@ -28,41 +30,41 @@ def restore(staging: Folder, output: Output) -> None:
 
 
 def join_shards(
-    reports: Iterable[PartReport], job: Job, output: Output, allowed: MaxRejected
-) -> list[PartReport]:
-    """Put the shards of parts together, in order, as they are done; returns their reports.
+    results: Iterable[PartResult], job: Job, output: Output, allowed: MaxRejected
+) -> list[PartResult]:
+    """Put the shards of parts together, in order, as they are done; returns their results.
 
     It stops where more rows are rejected than a number that is ``allowed``.
     """
-    done: list[PartReport] = []
+    done: list[PartResult] = []
     with writing_to(output.name), ExitStack() as stack:  # also what is left to write at its end
         if not output.directory:
-            stream = stack.enter_context(job.reports.writing(JOINED))
-            join = stack.enter_context(joining(stream, output, job.schema, job.delimiter))
-        for report in reports:
-            done.append(report)
+            stream = stack.enter_context(job.staging.writing(JOINED))
+            join = stack.enter_context(joining(stream, output.format, job.schema, job.delimiter))
+        for result in results:
+            done.append(result)
             if not output.directory:
-                with job.shards.reading(shard_name(job, report.number)) as shard:
+                with job.shards.reading(shard_name(job, result.number)) as shard:
                     join(shard)
             rejected = sum(each.rows - each.predicted for each in done)
-            if not (allowed.is_share or allowed.allows(rejected, 0)):
+            if allowed.stops_at(rejected):
                 break
     return done
 
 
-def publish_rejected(done: Sequence[PartReport], job: Job, output: Output) -> None:
+def publish_rejected(done: Sequence[PartResult], job: Job, output: Output) -> None:
     """Show the rejected rows of all parts, or that there are none."""
     beside, name = output.beside(REJECTED)
     beside.remove(name)
-    parts = [report.number for report in done if report.rejected_bytes]
+    parts = [result.number for result in done if result.rejected_bytes]
     if not parts:
         return
-    with job.reports.writing(name) as stream:
-        stream.write(csv_header(REJECTED_COLUMNS, ","))
+    with job.staging.writing(name) as stream:
+        stream.write(HEADER)
         for number in parts:
-            with job.reports.reading(rejected_name(number)) as rows:
+            with job.staging.reading(rejected_name(number)) as rows:
                 shutil.copyfileobj(rows, stream)
-    job.reports.move(name, beside, name)
+    job.staging.move(name, beside, name)
 
 
 def publish(summary: Summary, job: Job, output: Output) -> None:
@@ -72,10 +74,10 @@ def publish(summary: Summary, job: Job, output: Output) -> None:
     beside.remove(summary_name)
     if output.directory:
         if name in beside.names():  # a folder can't be replaced by a rename, only moved away
-            beside.move(name, job.reports, REPLACED)
-        job.reports.move(SHARDS, beside, name)
+            beside.move(name, job.staging, REPLACED)
+        job.staging.move(SHARDS, beside, name)
     else:
-        job.reports.move(JOINED, beside, name)
+        job.staging.move(JOINED, beside, name)
     with beside.writing(summary_name) as stream:
         stream.write(summary.model_dump_json(indent=1).encode() + b"\n")
-    job.reports.remove()
+    job.staging.remove()

@@ -1,0 +1,61 @@
+"""Where predictions go: one file, or a directory of parts."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from trivet.batch.folder import Folder
+from trivet.batch.shards import ShardFormat
+from trivet.errors import TableError
+from trivet.files import canonical
+
+#: What files of a directory of parts are called.
+PART = re.compile(r"part-\d{5,}\.(csv|parquet)")
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where predictions go: one file, or a directory of parts, which is written ``name/``."""
+
+    name: str
+    address: str
+    format: Literal["csv", "parquet"]
+    directory: bool
+
+    @classmethod
+    def of(cls, text: str) -> Output:
+        """The output that a text names; raises `TableError` for one that can't be written."""
+        directory, address = text.endswith("/"), canonical(text)
+        ending = PurePosixPath(address).suffix.lower()
+        if directory and ending not in (".csv", ".parquet"):
+            ending = ".parquet"
+        if ending not in (".csv", ".parquet"):
+            raise TableError(
+                f"{text}: the file's name must end in .csv or .parquet; a directory of parts is "
+                "written with a / at its end"
+            )
+        if not directory and Path(address).is_dir():
+            raise TableError(f"{text}: is a directory; for a directory of parts write {text}/")
+        if directory:
+            others = [name for name in Folder(address).names() if not PART.fullmatch(name)]
+            if others:
+                raise TableError(
+                    f"{text}: holds {others[0]}, which is no part of a batch and would be lost; "
+                    "choose another directory"
+                )
+        return cls(text.rstrip("/"), address, "csv" if ending == ".csv" else "parquet", directory)
+
+    def beside(self, ending: str) -> tuple[Folder, str]:
+        """The file that goes with the output, of its name and an ``ending``: folder and name."""
+        parent, _, name = self.address.rpartition("/")
+        return Folder(parent or "/"), name + ending
+
+    @property
+    def shard(self) -> ShardFormat:
+        """What the shards are, so that making them one is cheap."""
+        if self.format == "csv":
+            return "csv with header" if self.directory else "csv"
+        return "parquet" if self.directory else "arrow"

@@ -1,0 +1,100 @@
+"""The shard of a part, as it is written, and all shards as one file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+
+#: A row group of Parquet has so many bytes, or all rows of a part.
+GROUP_BYTES = 64 * 2**20
+#: What a shard is, so that joining them is cheap.
+ShardFormat = Literal["csv", "csv with header", "parquet", "arrow"]
+
+
+@contextmanager
+def shard_writer(
+    stream: Any, shard: ShardFormat, schema: pa.Schema, delimiter: str
+) -> Iterator[Any]:
+    """What takes one part's tables of predictions, by its ``write``."""
+    if shard == "parquet":
+        with pa.parquet.ParquetWriter(stream, schema) as parquet:
+            yield parquet
+    elif shard == "arrow":
+        with pa.ipc.new_file(stream, schema) as arrow:
+            yield arrow
+    else:
+        if shard == "csv with header":
+            stream.write(csv_header(schema.names, delimiter))
+        yield _CsvWriter(stream, delimiter)
+
+
+def csv_header(names: Iterable[str], delimiter: str) -> bytes:
+    """The first line of a CSV file."""
+    line = io.StringIO()
+    csv.writer(line, delimiter=delimiter, lineterminator="\n").writerow(names)
+    return line.getvalue().encode()
+
+
+@contextmanager
+def joining(
+    stream: Any, file_format: Literal["csv", "parquet"], schema: pa.Schema, delimiter: str
+) -> Iterator[Any]:
+    """A function that takes the shards of all parts as streams, in order, and makes them one."""
+    if file_format == "csv":
+        stream.write(csv_header(schema.names, delimiter))
+        yield lambda shard: shutil.copyfileobj(shard, stream, 2**20)
+        return
+    with pa.parquet.ParquetWriter(stream, schema) as parquet:
+
+        def join(shard: Any) -> None:
+            reader = pa.ipc.open_file(shard)
+            group: list[pa.RecordBatch] = []
+            for at in range(reader.num_record_batches):
+                group.append(reader.get_batch(at))
+                last = at == reader.num_record_batches - 1
+                if last or sum(batch.nbytes for batch in group) >= GROUP_BYTES:
+                    parquet.write_table(pa.Table.from_batches(group))
+                    group.clear()
+
+        yield join
+
+
+class _CsvWriter:
+    """Writes tables as CSV without a header; a text is quoted only where it needs to be."""
+
+    def __init__(self, stream: Any, delimiter: str) -> None:
+        self._stream, self._delimiter = stream, delimiter
+        self._special = f'["\r\n{re.escape(delimiter)}]'
+
+    def write(self, table: pa.Table) -> None:
+        """Write some rows more."""
+        options = pa.csv.WriteOptions(
+            include_header=False, delimiter=self._delimiter, quoting_style="none"
+        )
+        buffer = io.BytesIO()
+        try:
+            pa.csv.write_csv(table, buffer, options)
+        except pa.ArrowInvalid:  # a text holds a delimiter, a quote or a newline
+            buffer = io.BytesIO(self._quoted(table))
+        self._stream.write(buffer.getbuffer())
+
+    def _quoted(self, table: pa.Table) -> bytes:
+        cells = [self._as_cells(column) for column in table.columns]
+        lines = pc.binary_join_element_wise(*cells, self._delimiter)
+        return "".join(f"{line}\n" for line in lines.to_pylist()).encode()
+
+    def _as_cells(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        cells = pc.fill_null(column.cast(pa.string()), "")
+        doubled = pc.replace_substring(cells, '"', '""')
+        quoted = pc.binary_join_element_wise('"', doubled, '"', "")
+        return pc.if_else(pc.match_substring_regex(cells, self._special), quoted, cells)

@@ -1,0 +1,96 @@
+"""What became of the rows of a run: all parts together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from trivet.batch.tally import QUANTILES, PartResult
+from trivet.model.artifact import Manifest
+from trivet.rows.contract import Contract, Frozen
+
+#: The quantiles that a summary shows of a regression's predictions.
+SHOWN = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+
+
+class FeatureRates(Frozen):
+    """Shares of predicted rows, from 0 to 1, beside the share that was missing in training."""
+
+    missing: float
+    missing_in_training: float
+    unseen: float
+
+
+class Summary(Frozen):
+    """A run: rows in are rows predicted and rows rejected.
+
+    ``predictions`` counts labels, or has quantiles of a regression by share, over parts.
+    ``rows_per_second`` leaves out what a previous run has done. ``absent`` are features without a
+    column, ``not_carried`` columns that came too late in the input to be carried.
+    """
+
+    model: str
+    model_version: str
+    rows: int
+    predicted: int
+    rejected: int
+    rejected_by_reason: dict[str, int]
+    seconds: float
+    rows_per_second: int
+    predictions: dict[str, int | float]
+    features: dict[str, FeatureRates]
+    absent: tuple[str, ...]
+    not_carried: tuple[str, ...]
+
+
+def summarise(
+    results: Sequence[PartResult], manifest: Manifest, seconds: float, absent: Sequence[str]
+) -> Summary:
+    """All parts of a run together."""
+    contract = manifest.contract
+    rows = sum(result.rows for result in results)
+    fresh = sum(result.rows for result in results if not result.resumed)
+    predicted = sum(result.predicted for result in results)
+    rejected: Counter[str] = Counter()
+    for result in results:
+        rejected.update(result.rejected)
+    count = max(predicted, 1)
+    none = [0] * len(contract.columns)
+    missing = np.sum([none, *(result.missing for result in results)], axis=0) / count
+    unseen = np.sum([none, *(result.unseen for result in results)], axis=0) / count
+    return Summary(
+        model=manifest.name,
+        model_version=manifest.version,
+        rows=rows,
+        predicted=predicted,
+        rejected=rejected.total(),
+        rejected_by_reason=dict(rejected.most_common()),
+        seconds=round(seconds, 3),
+        rows_per_second=round(fresh / max(seconds, 1e-9)),
+        predictions=_distribution(results, contract),
+        features={
+            column.name: FeatureRates(
+                missing=round(float(missing[at]), 6),
+                missing_in_training=column.missing,
+                unseen=round(float(unseen[at]), 6),
+            )
+            for at, column in enumerate(contract.columns)
+        },
+        absent=tuple(absent),
+        not_carried=tuple(sorted({name for result in results for name in result.late})),
+    )
+
+
+def _distribution(results: Sequence[PartResult], contract: Contract) -> dict[str, int | float]:
+    names = contract.target.label_names
+    if names:
+        return {name: sum(result.labels.get(name, 0) for result in results) for name in names}
+    known = [result for result in results if result.quantiles]
+    if not known:
+        return {}
+    values = np.concatenate([result.quantiles for result in known])
+    weights = np.repeat([result.predicted for result in known], QUANTILES)
+    quantiles = np.quantile(values, SHOWN, weights=weights, method="inverted_cdf")
+    return {f"{share:g}": float(value) for share, value in zip(SHOWN, quantiles, strict=True)}

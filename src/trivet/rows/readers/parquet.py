@@ -1,0 +1,76 @@
+"""Parquet: columns with types, in row groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
+from trivet.rows.readers import text
+from trivet.rows.readers.table import Chunk, Span, TableFile, Wanted
+from trivet.rows.readers.typed import plain_schema, read_batches
+from trivet.rows.sources import Source
+
+#: So many rows make a span: half a row group, where whoever wrote it took pyarrow's default.
+SPAN_ROWS = 2**19
+#: A row group is cut into no more pieces, because each is read from the start of the group.
+MOST_PIECES = 4
+
+
+def columns(source: Source, stream: BinaryIO, delimiter: str) -> TableFile:
+    """The columns, and how many rows there are."""
+    about = pa.parquet.read_metadata(stream)
+    return TableFile(source, plain_schema(about.schema.to_arrow_schema()), rows=about.num_rows)
+
+
+def cut(file: TableFile, stream: BinaryIO) -> Iterator[Span]:
+    """Ranges of rows, of neighbouring row groups or within a large one."""
+    about = pa.parquet.read_metadata(stream)
+    groups = map(about.row_group, range(about.num_row_groups))
+    for start, length in _ranges((group.num_rows, group.total_byte_size) for group in groups):
+        weight = file.source.size * length // about.num_rows
+        yield Span(start, length, start + 1, weight)
+
+
+def read(file: TableFile, span: Span, wanted: Wanted) -> Iterator[Chunk]:
+    """The rows of a span, which may start and end within a row group."""
+    return read_batches(file, span, wanted, partial(_batches, span))
+
+
+def _ranges(groups: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Ranges of rows: the first, and how many; ``groups`` are rows and bytes of each."""
+    start = length = size = 0
+    for rows, its_size in groups:
+        pieces = max(1, min(-(-rows // SPAN_ROWS), MOST_PIECES))
+        for piece in range(pieces):
+            more = rows * (piece + 1) // pieces - rows * piece // pieces
+            if length and (length + more > SPAN_ROWS or size >= text.SPAN_BYTES):
+                yield start, length
+                start, length, size = start + length, 0, 0
+            length, size = length + more, size + its_size // pieces
+    if length:
+        yield start, length
+
+
+def _batches(span: Span, stream: Any, names: list[str], most: int) -> Iterator[pa.RecordBatch]:
+    file = pa.parquet.ParquetFile(stream)
+    counts = [file.metadata.row_group(at).num_rows for at in range(file.num_row_groups)]
+    left = sum(counts) - span.start if span.length is None else span.length
+    if not left:
+        return
+    ends = np.cumsum(counts)
+    first = int(np.searchsorted(ends, span.start, side="right"))
+    last = int(np.searchsorted(ends, span.start + left))
+    skip = span.start - int(ends[first] - counts[first])
+    groups = list(range(first, last + 1))
+    for batch in file.iter_batches(most, groups, names, use_threads=False):
+        rows = batch.slice(min(skip, batch.num_rows), left)
+        skip, left = max(skip - batch.num_rows, 0), left - rows.num_rows
+        if rows.num_rows:
+            yield rows
+        if not left:
+            return

@@ -1,0 +1,86 @@
+"""Rows that are set aside: what is wrong with them, and how many of them are too many."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from trivet.errors import TooManyRejected
+
+#: The first line of a CSV of rejected rows.
+HEADER = b"file,line,column,reason,row\n"
+NOT_UTF8 = "not UTF-8"
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A row that is set aside: its first line, the column and the reason, and its raw bytes.
+
+    Lines count from 1; in a file without lines they are rows. ``column`` is empty where the row as
+    a whole is at fault.
+    """
+
+    line: int
+    column: str
+    reason: str
+    raw: bytes
+
+    @property
+    def cause(self) -> str:
+        """The reason, with the column where there is one."""
+        return f"{self.column}: {self.reason}" if self.column else self.reason
+
+
+@dataclass(frozen=True)
+class MaxRejected:
+    """How many rows may be rejected: a number, or a share of all rows, from 0 to 1."""
+
+    number: float
+    is_share: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> MaxRejected:
+        """The limit that a text stands for: ``100``, or ``1%``; raises `ValueError`."""
+        is_share = text.endswith("%")
+        number = float(text[:-1]) / 100 if is_share else int(text)
+        if not 0 <= number <= (1 if is_share else number):
+            raise ValueError(text)
+        return cls(number, is_share)
+
+    def __str__(self) -> str:
+        return f"{self.number * 100:g}%" if self.is_share else str(self.number)
+
+    def allows(self, rejected: int, rows: int) -> bool:
+        """Whether so many of the rows may be rejected."""
+        return rejected <= (self.number * rows if self.is_share else self.number)
+
+    def stops_at(self, rejected: int) -> bool:
+        """Whether this many are too many, however many rows are still to come."""
+        return not self.is_share and rejected > self.number
+
+
+#: What is allowed by default.
+ONE_PERCENT = MaxRejected(0.01, is_share=True)
+
+
+def rejected_csv(source: str, rejects: Iterable[Reject]) -> bytes:
+    """The rejected rows of one source as CSV without a header; a row's bytes stay as they are."""
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    for reject in rejects:
+        row = reject.raw.rstrip(b"\r\n").decode("utf-8", "surrogateescape")
+        writer.writerow((source, reject.line, reject.column, reject.reason, row))
+    return lines.getvalue().encode("utf-8", "surrogateescape")
+
+
+def too_many(rejected: Mapping[str, int], rows: int, then: str) -> TooManyRejected:
+    """The error for more rejected rows, counted by cause, than are allowed; ``then`` ends it."""
+    causes = ", ".join(f"{cause} ({count:,})" for cause, count in rejected.items())
+    encoding = any(cause.endswith(NOT_UTF8) for cause in rejected)
+    fix = "save the file as UTF-8" if encoding else "correct the rows"
+    return TooManyRejected(
+        f"{sum(rejected.values()):,} of {rows:,} rows are rejected, more than --max-rejected "
+        f"allows: {causes}; {fix}, or allow more{then}"
+    )
