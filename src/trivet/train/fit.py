@@ -17,7 +17,7 @@ from trivet.model.compiled import CompiledPipeline
 from trivet.model.fitted import FittedPipeline, to_frame
 from trivet.model.predictor import Predictor
 from trivet.pipeline import build_pipeline
-from trivet.rows.arrays import Rows
+from trivet.rows.arrays import Mask, Rows
 from trivet.rows.columns import require_columns
 from trivet.rows.contract import Column, Contract, Record, Target
 from trivet.rows.values import UNSEEN_LABEL, to_record
@@ -59,6 +59,34 @@ def fit(table: TrainingTable, settings: TrainSettings, on_step: OnStep) -> Fitte
     ``table`` is used up. Raises `TrainingError`, `TableError` or `SettingsError`.
     """
     target, values = infer_target(table, settings)
+    training, held_out = _split(table, target, values, settings)
+    contract, fitted, kept = infer_contract(table, target, training, held_out, settings)
+    learnt, truth = values[training], values[held_out]
+    baseline, labels = _baseline(target, learnt, truth), _labels(target, learnt)
+    pipeline = _unfitted(contract, settings)
+    on_step("fitting")
+    frames = [to_frame(fitted, contract)]
+    del values, training, held_out, fitted, learnt  # of all that fitting doesn't need, no row stays
+    _fit(pipeline, frames, labels)
+    on_step("proving")
+    model = FittedPipeline(contract, pipeline)
+    compiled = _compiled(pipeline, model, contract, kept)
+    return FittedModel(
+        pipeline=pipeline,
+        contract=contract,
+        compiled=compiled,
+        metrics=score(target, truth, model.answers(kept)),
+        baseline=baseline,
+        golden=Predictor(contract, model).golden(_golden_records(contract, kept)),
+        rows_fitted=len(labels),
+        rows_held_out=len(truth),
+    )
+
+
+def _split(
+    table: TrainingTable, target: Target, values: Rows, settings: TrainSettings
+) -> tuple[Mask, Mask]:
+    """Which rows of a table to fit, and which to hold out; those without a target are neither."""
     known = ~np.isnan(values)
     moments = _moments(table, settings)
     held_out = np.zeros(len(values), dtype=bool)
@@ -69,26 +97,7 @@ def fit(table: TrainingTable, settings: TrainSettings, on_step: OnStep) -> Fitte
         settings.held_out,
         settings.seed,
     )
-    training = known & ~held_out
-    contract, fitted, kept = infer_contract(table, target, training, held_out, settings)
-    pipeline = _unfitted(contract, settings)
-    on_step("fitting")
-    frames = [to_frame(fitted, contract)]
-    del fitted
-    _fit(pipeline, frames, _truth(target, values[training]))
-    on_step("proving")
-    model = FittedPipeline(contract, pipeline)
-    compiled = _compiled(pipeline, model, contract, kept)
-    return FittedModel(
-        pipeline=pipeline,
-        contract=contract,
-        compiled=compiled,
-        metrics=score(target, values[held_out], model.answers(kept)),
-        baseline=_baseline(target, values[training], values[held_out]),
-        golden=Predictor(contract, model).golden(_golden_records(contract, kept)),
-        rows_fitted=int(training.sum()),
-        rows_held_out=int(held_out.sum()),
-    )
+    return known & ~held_out, held_out
 
 
 def _moments(table: TrainingTable, settings: TrainSettings) -> Rows | None:
@@ -134,8 +143,8 @@ def _fit(pipeline: Pipeline, frames: list[pd.DataFrame], truth: Any) -> None:
         raise TrainingError(f"scikit-learn could not fit this model: {error}") from error
 
 
-def _truth(target: Target, values: Rows) -> Any:
-    """What the estimator learns, (rows,): labels, or numbers."""
+def _labels(target: Target, values: Rows) -> Any:
+    """What the estimator learns, (rows,): labels, or the numbers of a regression."""
     if target.task == "regression":
         return values
     return np.array(target.labels)[values.astype(int)]

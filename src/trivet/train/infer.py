@@ -98,6 +98,7 @@ def infer_contract(
                 at = len(columns)
                 fitted[:, at], kept[:, at] = numbers[training], numbers[held_out]
                 columns.append(column)
+    pa.default_memory_pool().release_unused()  # of the table, which is gone
     if not columns:
         raise TrainingError(f"{table.name}: no column can be a feature: {_reasons(left_out)}")
     contract = Contract(

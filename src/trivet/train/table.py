@@ -157,9 +157,9 @@ def read_training_table(
             raise too_many(dict(rejected.most_common()), total, f"; {_first_of(aside)}")
         aside.seek(0)
         rejected_rows = aside.read()
-    gathered.finish()
+    cells = gathered.finish()
     names = dict.fromkeys(column for file in files for column in file.schema.names)
-    columns = {column: [] for column in names if wanted.takes(column)} | gathered.columns
+    columns = {column: [] for column in names if wanted.takes(column)} | cells
     table = TrainingTable(
         name,
         [*(names | columns)],
@@ -193,14 +193,16 @@ class _Gathered:
             arrays.append(self._compact(name, cells[name]) if name in cells else pa.nulls(rows))
         self._sizes.append(rows)
 
-    def finish(self) -> None:
-        """Give each column one type."""
-        for name, arrays in self.columns.items():
+    def finish(self) -> dict[str, list[pa.Array]]:
+        """All columns, each of one type; they are kept here no longer."""
+        columns, self.columns = self.columns, {}
+        for name, arrays in columns.items():
             try:
-                self.columns[name] = _of_one_type(arrays)
+                columns[name] = _of_one_type(arrays)
             except Unfit:
                 kinds = sorted({str(_value_type(array)) for array in arrays})
                 self.unusable[name] = f"values of types {' and '.join(kinds)}"
+        return columns
 
     def position(self, row: int) -> int:
         """Which of all rows a row was."""
@@ -243,11 +245,11 @@ class _Sampled(_Gathered):
         if self.rows > 2 * self._most:
             self._shrink()
 
-    def finish(self) -> None:
-        """Leave no more than the sample."""
+    def finish(self) -> dict[str, list[pa.Array]]:
+        """The columns of the sample."""
         if self.rows > self._most:
             self._shrink()
-        super().finish()
+        return super().finish()
 
     def position(self, row: int) -> int:
         """Which of all rows a row was."""
