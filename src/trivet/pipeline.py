@@ -1,8 +1,8 @@
-"""What is fitted: the one file to edit to model something else.
+"""The pipeline that is fitted: the file to edit for your own features and estimators.
 
 `build_pipeline` gets the contract and returns an unfitted scikit-learn pipeline. It is fitted on a
 frame in which numbers, integers and booleans are float64, timestamps datetime64 and categories
-text; a missing value is NaN or NaT. Put features and estimators of your own here.
+text; a missing value is NaN or NaT.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ def build_pipeline(
 ) -> Pipeline:
     """An unfitted pipeline of two steps, ``features`` and ``estimator``.
 
-    A classifier must have ``predict_proba``. Raises `SettingsError` for an estimator that does not
-    exist or does not fit the task, and for a parameter that it does not have.
+    A classifier needs ``predict_proba``. Raises `SettingsError` for an estimator that does not
+    exist or is not for the task, and for a parameter that the estimator does not have.
     """
     task = contract.target.task
     fitting = [name for name, known in ESTIMATORS.items() if task in known.classes]
     if estimator not in fitting:
         hint = did_you_mean(estimator, fitting) or f"; choose one of {', '.join(fitting)}"
-        raise SettingsError(f"{estimator!r} is no estimator for {task}{hint}")
+        raise SettingsError(f"{estimator!r} is not an estimator for {task}{hint}")
     features, classes, fixed = ESTIMATORS[estimator]
     model = classes[task](**fixed)
     known = model.get_params()
@@ -51,27 +51,29 @@ def build_pipeline(
         if param not in known:
             hint = did_you_mean(param, known) or f"; it has {', '.join(known)}"
             raise SettingsError(f"estimator {estimator!r} has no parameter {param!r}{hint}")
-    if isinstance(weights := params.get("class_weight"), Mapping):  # a file's keys are all text
+    if isinstance(
+        weights := params.get("class_weight"), Mapping
+    ):  # keys from a settings file are text
         labels = dict(zip(contract.target.label_names, contract.target.labels, strict=True))
         weights = {labels.get(name, name): weight for name, weight in weights.items()}
         params = {**params, "class_weight": weights}
     if "random_state" in known:
         model.set_params(random_state=seed)
-    if features is _native_features:  # they come first, see _by_kind
+    if features is _native_features:  # categories come first, see _by_kind
         model.set_params(categorical_features=list(range(len([*contract.of_kind("category")]))))
     return Pipeline([("features", features(contract)), ("estimator", model.set_params(**params))])
 
 
 def _native_features(contract: Contract) -> ColumnTransformer:
-    """For an estimator with a handling of missing values and categories of its own."""
-    codes = OrdinalEncoder(  # 255 categories a feature is what the estimator's histograms hold
+    """For estimators that handle missing values and categories themselves."""
+    codes = OrdinalEncoder(  # the estimator's histograms hold 255 categories per feature
         max_categories=255, handle_unknown="use_encoded_value", unknown_value=np.nan
     )
     return _by_kind(contract, categories=codes, numbers="passthrough", timestamps=[])
 
 
 def _scaled_features(contract: Contract) -> ColumnTransformer:
-    """For linear estimators: nothing missing, everything on one scale."""
+    """For linear estimators: no missing values, and all features on one scale."""
     one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     numbers = make_pipeline(_median(add_indicator=True), StandardScaler())
     timestamps = [_median(), StandardScaler()]
@@ -79,7 +81,7 @@ def _scaled_features(contract: Contract) -> ColumnTransformer:
 
 
 def _imputed_features(contract: Contract) -> ColumnTransformer:
-    """For forests: nothing missing, categories as codes, in which -1 is missing or unseen."""
+    """For forests: no missing values; categories as codes, -1 for missing and for unseen."""
     codes = OrdinalEncoder(
         handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-1
     )
@@ -105,7 +107,7 @@ def _by_kind(
 
 
 class Estimator(NamedTuple):
-    """What `build_pipeline` puts together: features, estimator by task, parameters of its own."""
+    """What `build_pipeline` combines: features, a class per task, and parameters to start from."""
 
     features: Callable[[Contract], ColumnTransformer]
     classes: Mapping[Task, type[BaseEstimator]]

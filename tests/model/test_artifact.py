@@ -57,6 +57,11 @@ def age(path: Path) -> None:
     edit_manifest(path, lambda manifest: manifest["libraries"].update({"scikit-learn": "1.2.0"}))
 
 
+def outdate(path: Path) -> None:
+    manifest = json.loads((path / MANIFEST).read_text())
+    (path / MANIFEST).write_text(json.dumps({**manifest, "format": 1}))
+
+
 def empty(path: Path) -> None:
     shutil.rmtree(path.parent)
 
@@ -66,6 +71,7 @@ DAMAGES: dict[Callable[[Path], None], str] = {
     truncate: "SHA-256 is not the one in the manifest",
     remove: "can't be read",
     age: "trained with scikit-learn 1.2.0",
+    outdate: "version of trivet reads (format: Input should be 2); train the model again",
     empty: "train one first",
 }
 
@@ -123,7 +129,7 @@ def test_a_patch_release_is_no_reason_to_refuse(copy: Path) -> None:
     assert Predictor.load(Artifact.open(copy))
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"format": 2}'])
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"format": 2}', '{"format": 3}'])
 def test_a_broken_manifest_is_named(copy: Path, content: str) -> None:
     (copy / MANIFEST).write_text(content)
     with pytest.raises(ArtifactError, match="not a manifest"):

@@ -1,4 +1,4 @@
-"""The compiled form gives the pipeline's answers, and is used only where it does."""
+"""The compiled form gives the pipeline's answers, and is used only if it does."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from tests.online.test_routes import FLIGHT
 from trivet.batch.run import batch_predict
 from trivet.batch.settings import BatchSettings
 from trivet.model.artifact import Artifact
-from trivet.model.compiled import TOLERANCE, CompiledPipeline
+from trivet.model.compiled import CompiledPipeline
 from trivet.model.fitted import FittedPipeline
-from trivet.model.predictor import Predictor
+from trivet.model.predictor import TOLERANCE, Predictor
 from trivet.model.store import ModelStore
 from trivet.online.settings import ServeSettings
 from trivet.rows.rejects import MaxRejected
 from trivet.rows.values import UNSEEN
 from trivet.train.compile import NotCompilable
 from trivet.train.compile.pipeline import compile_pipeline
-from trivet.train.compile.prove import prove
+from trivet.train.compile.proof import prove
 from trivet.train.run import train
 from trivet.train.settings import TrainSettings
 
 SMALL = {"n_estimators": 7}
-#: Models of the flights with every estimator, task, kind of column and width of mask.
+#: Between them: every estimator, every task, every kind of column, masks of one word and of more.
 MODELS: dict[str, dict[str, Any]] = {
     "boosting": {},
     "boosting of three": {"target": "origin", "params": {"max_leaf_nodes": 100, "max_iter": 9}},
@@ -46,7 +46,7 @@ MODELS: dict[str, dict[str, Any]] = {
 
 
 def odd_rows(artifact: Artifact) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Flights of another time, then the same with values missing, unseen and far out."""
+    """Flights of other months, then some of them with missing, unseen and extreme values."""
     contract = artifact.manifest.contract
     rows = encoded(FLIGHTS.data, contract)[:1500]
     odd = rows[:500].copy()
@@ -82,7 +82,7 @@ def test_nothing_is_unpickled_for_a_compiled_model(
     assert isinstance(Predictor.load(flights).model, CompiledPipeline)
 
 
-def test_no_rows_have_no_answers(flights: Artifact) -> None:
+def test_no_rows_get_no_answers(flights: Artifact) -> None:
     compiled = CompiledPipeline.load(flights.verify())
     assert compiled.answers(np.empty((0, 17))).shape == (0, 2)
 
@@ -136,7 +136,7 @@ def test_an_answer_that_is_not_finite_is_a_fault_of_its_row(tmp_path: Path) -> N
     assert reasons == {"not values that the model has a finite answer to": 1}
 
 
-def test_other_answers_are_found_out(flights: Artifact) -> None:
+def test_a_compiled_form_with_other_answers_is_refused(flights: Artifact) -> None:
     contract, fitted_pipeline = flights.manifest.contract, flights.load_pipeline()
     fitted = FittedPipeline(contract, fitted_pipeline)
     compiled = compile_pipeline(fitted_pipeline, contract)

@@ -1,4 +1,4 @@
-"""Every estimator, on every kind of column, for every task."""
+"""Every estimator, for every task, on every kind of column."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_the_world_may_go_beyond_what_training_saw(
     assert len(answers.values) == len(EXTREME)
 
 
-def test_weights_of_classes_are_given_by_their_names(table: Path, tmp_path: Path) -> None:
+def test_class_weights_are_given_by_label_names(table: Path, tmp_path: Path) -> None:
     exclude = ("several", "amount")
     artifact = fitted(table, tmp_path, exclude=exclude, params={"class_weight": {"true": 9.0}})
     assert artifact.load_pipeline().named_steps["estimator"].class_weight == {True: 9.0}
@@ -101,7 +101,7 @@ def test_hyperparameters_reach_the_estimator(table: Path, tmp_path: Path) -> Non
     ("options", "message"),
     [
         ({"estimator": "ramdom_forest"}, "did you mean 'random_forest'"),
-        ({"estimator": "ridge"}, "is no estimator for classification; choose one of"),
+        ({"estimator": "ridge"}, "is not an estimator for classification; choose one of"),
         ({"params": {"max_itr": 3}}, "did you mean 'max_iter'"),
     ],
 )
@@ -118,7 +118,7 @@ def test_a_refused_hyperparameter_is_one_clear_error(table: Path, tmp_path: Path
     assert ModelStore(tmp_path).names() == []
 
 
-def test_many_categories_are_no_trouble(tmp_path: Path) -> None:
+def test_more_categories_than_a_histogram_holds_are_learnt(tmp_path: Path) -> None:
     rows = [[f"c{n % 400}", n % 2 == 0] for n in range(2000)]
     table = write_csv(tmp_path / "table.csv", ["code", "y"], rows)
     artifact = fitted(table, tmp_path / "models", target="y")

@@ -42,7 +42,7 @@ def test_an_edit_that_shapes_no_model_changes_nothing(
         ("rows/values.py", '"n/a"', '"n/a", "?"'),
         ("model/trees.py", "FEW_ROWS = 16", "FEW_ROWS = 17"),
         ("train/infer.py", "MOST_LABELS = 20", "MOST_LABELS = 30"),
-        ("train/compile/estimators.py", "BITS = 64", "BITS = 32"),
+        ("train/compile/boosting.py", "BITS = 64", "BITS = 32"),
     ],
 )
 def test_an_edit_that_may_shape_a_model_renames_it(

@@ -1,4 +1,4 @@
-"""What answers: a model in its store, sealed, checked, and asked through one predictor.
+"""The model: kept in a store, sealed as an artifact, and asked through one predictor.
 
 May import `trivet.rows` and what is below it. Can't be deleted: every leg stands on it.
 """

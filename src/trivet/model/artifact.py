@@ -1,9 +1,11 @@
 """One model on disk: a sealed directory that is checked before anything in it is unpickled.
 
-model.joblib    the fitted scikit-learn pipeline
-golden.json     rows with the answers that the model gave when it was trained
-report.md       what was trained on, and how well it does
-manifest.json   contract, metrics, settings, library versions, and a digest of each file above
+model.joblib                    the fitted scikit-learn pipeline
+compiled.json, compiled.npz     its compiled form, unless the manifest says why it has none
+golden.json                     records with the answers that the model gave when it was trained
+report.md                       what it was trained on, and how well it does
+manifest.json                   contract, metrics, settings, library versions, and a digest of each
+                                of the files above
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ MANIFEST, MODEL, GOLDEN, REPORT = "manifest.json", "model.joblib", "golden.json"
 #: Libraries whose versions a manifest records.
 LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "joblib")
 
-#: How many leading parts of a version must be equal for a pickle to be loaded.
+#: How many leading numbers of a version must be equal for a pickle to be loaded.
 MUST_MATCH = {"python": 2, "scikit-learn": 2, "numpy": 1}
 
 ABSENT = "absent"
@@ -38,7 +40,7 @@ RECOVER = "roll back to another version, or train again with --force"
 
 
 class GoldenRows(Frozen):
-    """Records and their answers: a row of probabilities by label, or one number, for each."""
+    """Records, and for each its answer: probabilities in the order of labels, or one number."""
 
     records: tuple[Record, ...]
     answers: list[list[float]]
@@ -68,13 +70,13 @@ class DataFacts(Frozen):
 
 
 class Manifest(Frozen):
-    """All that is known of a model.
+    """Everything known about a model.
 
-    ``inputs`` is the digest of what went into it; ``not_compiled`` says why it has no compiled
-    form, and is None where it has one.
+    ``inputs`` is the digest of what went into it. ``not_compiled`` says why it has no compiled
+    form, and is None if it has one. ``files`` holds the SHA-256 of each other file, by name.
     """
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     name: str
     version: str
     created: datetime
@@ -91,13 +93,13 @@ class Manifest(Frozen):
 
 @dataclass(frozen=True)
 class Draft:
-    """A model that is not published yet: its manifest, and the contents of its files by name."""
+    """A model before it is published: its manifest, and the contents of its other files by name."""
 
     manifest: Manifest
     contents: Mapping[str, bytes]
 
     def write(self, directory: Path) -> None:
-        """Write the files; the manifest goes last and carries the digests of the others."""
+        """Write all files; the manifest goes last, with the digests of the others."""
         for name, content in self.contents.items():
             (directory / name).write_bytes(content)
         digests = {name: sha256(content).hexdigest() for name, content in self.contents.items()}
@@ -107,7 +109,7 @@ class Draft:
 
 
 def dump_pipeline(pipeline: Any) -> bytes:
-    """A fitted pipeline as the content of `MODEL`."""
+    """A fitted pipeline, pickled: the content of `MODEL`."""
     import joblib
 
     buffer = io.BytesIO()
@@ -124,52 +126,52 @@ class Artifact:
 
     @classmethod
     def open(cls, path: Path) -> Artifact:
-        """Read the manifest alone; raises `ArtifactError` where there is none that can be used."""
+        """Read the manifest and nothing else; raises `ArtifactError` if it can't be used."""
         try:
             manifest = Manifest.model_validate_json((path / MANIFEST).read_bytes())
         except OSError as error:
             raise ArtifactError(f"{path}: no readable {MANIFEST} ({error.strerror})") from error
         except ValidationError as error:
             fault = error.errors()[0]
-            place = ".".join(str(part) for part in fault["loc"])
+            place = ".".join(map(str, fault["loc"]))
             raise ArtifactError(
-                f"{path / MANIFEST}: not a manifest of this trivet ({place}: {fault['msg']}); "
-                "train the model again, and promote what that makes"
+                f"{path / MANIFEST}: not a manifest that this version of trivet reads "
+                f"({place}: {fault['msg']}); train the model again"
             ) from error
         return cls(path, manifest)
 
     def load_pipeline(self) -> Any:
-        """The fitted pipeline, unpickled after `verify`; raises `ArtifactError`."""
-        content = self.verify()[MODEL]  # what is loaded is what was checked
-        import joblib  # needed for a pickle alone
+        """The fitted pipeline, unpickled from the bytes that `verify` checked.
+
+        Raises `ArtifactError`.
+        """
+        content = self.verify()[MODEL]
+        import joblib  # a compiled model does without
 
         try:
             return joblib.load(io.BytesIO(content))
         except Exception as error:
             raise ArtifactError(
-                f"{self.path / MODEL}: can't be loaded ({type(error).__name__}: {error}); if its "
-                "pipeline uses code of your own, install that here too"
+                f"{self.path / MODEL}: can't be loaded ({type(error).__name__}: {error}); if the "
+                "pipeline uses your own code, install that here too"
             ) from error
 
     def golden_rows(self) -> GoldenRows:
-        """The golden rows, checked against their digest."""
-        try:
-            return GoldenRows.model_validate_json(self.read(GOLDEN))
-        except ValidationError as error:
-            raise ArtifactError(f"{self.path / GOLDEN}: holds no golden rows; {RECOVER}") from error
+        """The golden rows; raises `ArtifactError` if their file is not as it was written."""
+        return GoldenRows.model_validate_json(self.read(GOLDEN))
 
     def verify(self) -> dict[str, bytes]:
-        """Check library versions, then as `verify_files`; raises `ArtifactError`."""
+        """Check library versions, then `verify_files`; raises `ArtifactError`."""
         self._check_libraries()
         return self.verify_files()
 
     def verify_files(self) -> dict[str, bytes]:
-        """Check every file's digest; returns the contents by name; raises `ArtifactError`."""
-        names = {MODEL, GOLDEN, REPORT, *self.manifest.files}
-        return {name: self.read(name) for name in sorted(names)}
+        """Check every digest and return the contents by name; raises `ArtifactError`."""
+        names = sorted({MODEL, GOLDEN, REPORT, *self.manifest.files})
+        return {name: self.read(name) for name in names}
 
     def read(self, name: str) -> bytes:
-        """The content of a file, once it has the digest in the manifest; raises `ArtifactError`."""
+        """A file's content; raises `ArtifactError` unless it has the digest in the manifest."""
         try:
             content = (self.path / name).read_bytes()
         except OSError as error:
@@ -178,8 +180,8 @@ class Artifact:
             ) from error
         if sha256(content).hexdigest() != self.manifest.files.get(name):
             raise ArtifactError(
-                f"{self.path / name}: its SHA-256 is not the one in the manifest, so the file was "
-                f"changed or cut short, and is not loaded; {RECOVER}"
+                f"{self.path / name}: its SHA-256 is not the one in the manifest: the file was "
+                f"changed or cut short, so it is not loaded; {RECOVER}"
             )
         return content
 
@@ -192,14 +194,14 @@ class Artifact:
             if trained.split(".")[:parts] != here[library].split(".")[:parts]:
                 install = "" if library == "python" else f"pip install {library}=={trained}, or "
                 raise ArtifactError(
-                    f"{self.path}: trained with {library} {trained}, but this is {here[library]}, "
-                    f"and a pickle may not be carried between them; {install}train again here"
+                    f"{self.path}: trained with {library} {trained}, but {here[library]} is "
+                    f"installed here and may not read its pickle; {install}train again here"
                 )
 
 
 @cache
 def library_versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that a fitted pipeline depends on."""
+    """Versions of Python and of the libraries that a fitted pipeline depends on, by name."""
     versions = {"python": platform.python_version()}
     for library in LIBRARIES:
         try:

@@ -1,4 +1,4 @@
-"""A fitted scikit-learn pipeline, asked with encoded rows."""
+"""A fitted scikit-learn pipeline that predicts encoded rows, as a compiled one does."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from trivet.rows.values import UNSEEN_LABEL
 
 
 class FittedPipeline:
-    """A fitted pipeline behind its contract: rows become the frame that it was fitted on."""
+    """A fitted pipeline with its contract, which says what frame it was fitted on."""
 
     def __init__(self, contract: Contract, pipeline: Any) -> None:
         self._contract, self._pipeline = contract, pipeline
 
     def answers(self, rows: Floats) -> Floats:
-        """Probabilities (rows x labels), or numbers (rows,), for encoded rows (rows x features)."""
+        """Probabilities (rows x labels), or numbers (rows,), for encoded rows (rows x columns)."""
         target = self._contract.target
-        if not len(rows):  # which scikit-learn refuses
+        if not len(rows):  # scikit-learn refuses no rows
             return np.empty((0, len(target.labels)) if target.labels else 0)
         frame = to_frame(rows, self._contract)
         if target.task == "regression":
@@ -32,20 +32,20 @@ class FittedPipeline:
 
 
 def to_frame(rows: Floats, contract: Contract) -> pd.DataFrame:
-    """Rows of floats as the frame that pipelines are fitted on and asked with.
+    """Encoded rows (rows x columns) as the frame that pipelines are fitted on and predict.
 
-    Numbers, integers and booleans are float64, timestamps naive UTC datetime64[us], categories text
-    (object); a missing value is NaN or NaT.
+    Numbers, integers and booleans are float64 and share the memory of ``rows``; timestamps are
+    naive UTC datetime64[us], categories text (object). A missing value is NaN or NaT.
     """
     columns: dict[str, Any] = {}
     for column, values in zip(contract.columns, rows.T, strict=True):
         if column.kind == "category":
-            # The last name answers to -1, the position of an unseen category.
             names = np.array([*column.categories, np.nan, UNSEEN_LABEL], dtype=object)
-            positions = np.where(np.isnan(values), len(column.categories), values).astype(np.intp)
-            columns[column.name] = pd.Series(names[positions], dtype=object)
+            positions = np.where(np.isnan(values), len(column.categories), values)
+            # An unseen category is at -1, which is the last name.
+            columns[column.name] = pd.Series(names[positions.astype(np.intp)], dtype=object)
         elif column.kind == "timestamp":
             columns[column.name] = np.round(values * 1e6).astype("datetime64[us]")
         else:
             columns[column.name] = values
-    return pd.DataFrame(columns)
+    return pd.DataFrame(columns, copy=False)

@@ -11,25 +11,28 @@ from numpy.typing import NDArray
 
 from trivet.errors import ArtifactError, Fault, RecordsRejected
 from trivet.model.artifact import Artifact, GoldenRows
-from trivet.model.compiled import TOLERANCE, CompiledPipeline
+from trivet.model.compiled import CompiledPipeline
 from trivet.rows.arrays import Rows
 from trivet.rows.contract import Contract, Label
 from trivet.rows.values import FAULTS_LISTED, RecordEncoder
 
+#: How far apart, relatively, two answers to the same row may be.
+TOLERANCE = 1e-9
+
 
 @dataclass(frozen=True)
 class Predictions:
-    """Answers for rows, in order.
+    """Predictions for rows, in order.
 
-    ``values`` holds one label a row (classification; the most probable one, the first of equals) or
-    one float a row (regression). ``probabilities`` is (rows x labels), or None for a regression.
+    ``values`` holds one label per row (classification: the most probable, the first if several are)
+    or one float per row (regression). ``probabilities`` is (rows x labels); None for a regression.
     """
 
     values: list[Label] | list[float]
     probabilities: NDArray[np.float64] | None
 
     def some(self, start: int, end: int) -> Predictions:
-        """Those of the rows from ``start`` up to ``end``."""
+        """The predictions for the rows from ``start`` up to, but without, ``end``."""
         shares = self.probabilities
         return Predictions(self.values[start:end], None if shares is None else shares[start:end])
 
@@ -38,7 +41,7 @@ class Model(Protocol):
     """What answers: a compiled pipeline, or a fitted one."""
 
     def answers(self, rows: Rows) -> Rows:
-        """Probabilities (rows x labels), or numbers (rows,), for encoded rows (rows x features)."""
+        """Probabilities (rows x labels), or numbers (rows,), for encoded rows (rows x columns)."""
 
 
 class Predictor:
@@ -47,24 +50,23 @@ class Predictor:
     def __init__(self, contract: Contract, model: Model) -> None:
         self.contract = contract
         self.model = model
-        #: Turns records, as JSON has them, into rows; raises `RecordsRejected` with the faults.
+        #: Encodes records of JSON values as rows; raises `RecordsRejected` with every fault.
         self.encode = RecordEncoder(contract).encode
 
     @classmethod
     def load(cls, artifact: Artifact) -> Predictor:
-        """The predictor of an artifact, proven by its golden rows.
+        """The predictor of an artifact, once its golden rows give the golden answers.
 
-        A compiled form is taken where there is one: then nothing is unpickled. Raises
-        `ArtifactError` where a file, a library version or a golden answer differs.
+        If the artifact has a compiled form, that is used and nothing is unpickled. Raises
+        `ArtifactError` if a file, a library version or a golden answer differs.
         """
         manifest = artifact.manifest
         model: Model
         if manifest.not_compiled is None:
             model = CompiledPipeline.load(artifact.verify())
         else:
-            from trivet.model.fitted import (
-                FittedPipeline,  # with pandas, which a compiled form spares
-            )
+            # Imported here because it loads pandas, which a compiled model does without.
+            from trivet.model.fitted import FittedPipeline
 
             model = FittedPipeline(manifest.contract, artifact.load_pipeline())
         predictor = cls(manifest.contract, model)
@@ -72,9 +74,9 @@ class Predictor:
         return predictor
 
     def predict(self, rows: Rows) -> Predictions:
-        """Predictions for rows of floats, (n x features), encoded as `trivet.rows.values` says.
+        """Predictions for encoded rows (rows x columns), as `trivet.rows.values` encodes them.
 
-        Raises `RecordsRejected` for values so far out that the model has no finite answer to them.
+        Raises `RecordsRejected` for values so extreme that the model has no finite answer to them.
         """
         answers, labels = self.model.answers(rows), self.contract.target.labels
         if not np.isfinite(answers).all():
@@ -91,11 +93,11 @@ class Predictor:
         return Predictions([labels[best] for best in answers.argmax(axis=1)], answers)
 
     def predict_records(self, records: Iterable[object]) -> Predictions:
-        """Predictions for records as JSON has them; raises `RecordsRejected` with every fault."""
+        """Predictions for records of JSON values; raises `RecordsRejected` with every fault."""
         return self.predict(self.stack(self.encode(records)))
 
     def stack(self, rows: Sequence[Sequence[float]]) -> Rows:
-        """Encoded rows as one array, (rows x features); there may be none."""
+        """Encoded rows as one array, (rows x columns); there may be none."""
         shape = (len(rows), len(self.contract.columns))
         return np.array(rows, dtype=np.float64).reshape(shape)
 
@@ -105,16 +107,14 @@ class Predictor:
         for row, (given, expected) in enumerate(zip(answers.answers, golden.answers, strict=True)):
             if not np.allclose(given, expected, rtol=TOLERANCE, atol=0):
                 raise ArtifactError(
-                    f"golden row {row} gave {given}, but {expected} in training: the model does "
-                    "not compute here what it computed there; train it again here"
+                    f"golden row {row} gives {given}, but gave {expected} in training: the model "
+                    "does not compute the same on this machine; train it again here"
                 )
 
     def golden(self, records: Iterable[dict[str, Any]]) -> GoldenRows:
-        """These records with their answers: probabilities by label, or the one number."""
+        """These records with their answers: probabilities in the order of labels, or one number."""
         records = tuple(records)
         predictions = self.predict_records(records)
-        if predictions.probabilities is None:
-            answers = [[float(number)] for number in predictions.values]
-        else:
-            answers = predictions.probabilities.tolist()
-        return GoldenRows(records=records, answers=answers)
+        shares = predictions.probabilities
+        answers = np.array(predictions.values if shares is None else shares, dtype=np.float64)
+        return GoldenRows(records=records, answers=answers.reshape(len(records), -1).tolist())

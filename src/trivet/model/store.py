@@ -1,7 +1,7 @@
 """Where models live: ``<root>/<name>/<version>/``, and a pointer file ``current`` beside them.
 
-A version is written aside and appears by one rename; the pointer is replaced by another. So a
-process that is killed at any moment leaves whole versions and a valid pointer behind.
+A version is written to a staging directory and published by one rename; the pointer is replaced by
+another. So a process that is killed at any moment leaves complete versions and a valid pointer.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CURRENT, LOCK, STAGING = "current", ".lock", ".staging-"
 
 
 class Pointer(Frozen):
-    """The version in use, and those that were in use before it, newest last."""
+    """The current version, and those that were current before it, newest last."""
 
     version: str
     history: tuple[str, ...] = ()
@@ -45,17 +45,17 @@ class ModelStore:
         return sorted(name for name in names if self.versions(name))
 
     def taken(self, name: str) -> list[str]:
-        """Names that stand for a version, or for what is left of one, sorted."""
+        """Names of a model's versions and of what is left of damaged ones, sorted."""
         paths = (self.root / checked(name)).glob("*/")
         return sorted(path.name for path in paths if NAME.fullmatch(path.name))
 
     def versions(self, name: str) -> list[str]:
-        """Names of a model's versions, sorted; one that is being written is not among them."""
+        """Names of a model's published versions, sorted."""
         home = self.root / name
         return [version for version in self.taken(name) if (home / version / MANIFEST).exists()]
 
     def current(self, name: str) -> Pointer | None:
-        """The pointer of a model, or None where nothing was published yet."""
+        """The pointer of a model; None if no version was ever current."""
         path = self.root / checked(name) / CURRENT
         try:
             return Pointer.model_validate_json(path.read_bytes())
@@ -63,12 +63,12 @@ class ModelStore:
             return None
         except (OSError, ValidationError) as error:
             raise StoreError(
-                f"{path}: not a readable pointer; write it anew with "
+                f"{path}: not a readable pointer; replace it with "
                 f"`trivet models promote --model {name} VERSION`"
             ) from error
 
     def in_use(self, name: str) -> str:
-        """The current version of a model; raises `StoreError` where there is none."""
+        """The current version of a model; raises `StoreError` if there is none."""
         pointer = self.current(name)
         if pointer is None:
             raise StoreError(self._no_model(name))
@@ -88,12 +88,12 @@ class ModelStore:
     def publish(
         self, name: str, version: str, write: Callable[[Path], None], promote: bool = True
     ) -> bool:
-        """Make a version appear whole: ``write`` fills a directory aside, one rename shows it.
+        """Publish a version at once: ``write`` fills a staging directory, which is then renamed.
 
-        Returns False, and changes nothing, where the version is there: it is never replaced.
+        A version is never replaced: if it is there already, this changes nothing and returns False.
         """
         with self._locked(name) as home:
-            for leftover in home.glob(f"{STAGING}*"):  # of a run that was killed: it had this lock
+            for leftover in home.glob(f"{STAGING}*"):  # of a killed run: a live one holds the lock
                 shutil.rmtree(leftover)
             staging, final = home / f"{STAGING}{checked(version)}", home / version
             if final.exists():
@@ -109,24 +109,21 @@ class ModelStore:
         return True
 
     def promote(self, name: str, version: str) -> None:
-        """Make a version the current one, once its files are found whole."""
+        """Make a version the current one, after checking its files."""
         self.artifact(name, version).verify_files()
         with self._locked(name) as home:
             self._point(home, version)
 
     def rollback(self, name: str) -> str:
-        """Go back to the version that was current before; returns it."""
-        if self.current(name) is None:
-            raise StoreError(self._no_model(name))
+        """Make the version that was current before the current one again, and return it."""
+        self.in_use(name)  # raises before a directory is made for a model that is not there
         with self._locked(name) as home:
             pointer, known = self.current(name), self.versions(name)
-            earlier = (
-                [version for version in pointer.history if version in known] if pointer else []
-            )
+            earlier = [each for each in pointer.history if each in known] if pointer else []
             if not earlier:
                 raise StoreError(
-                    f"{self.root}: model {name!r} has no earlier version to roll back to; "
-                    "choose one with `trivet models promote`"
+                    f"{self.root}: model {name!r} has no earlier version to roll back to; choose "
+                    "a version with `trivet models promote`"
                 )
             *history, version = earlier
             self.artifact(name, version).verify_files()
@@ -136,7 +133,7 @@ class ModelStore:
     def _point(self, home: Path, version: str) -> None:
         try:
             before = self.current(home.name)
-        except StoreError:  # a pointer that can't be read is replaced
+        except StoreError:  # a damaged pointer is replaced
             before = None
         if before is None:
             _write_pointer(home, Pointer(version=version))
@@ -167,7 +164,7 @@ class ModelStore:
 
 
 def checked(name: str) -> str:
-    """A model's or version's name, if it is one that may become a directory."""
+    """The name of a model or version; raises `StoreError` unless it is safe as a directory's."""
     if not NAME.fullmatch(name):
         raise StoreError(
             f"{name!r} can't name a model or version: use letters, digits, '.', '_' and '-', "

@@ -1,4 +1,4 @@
-"""Functions that a pipeline's `FunctionTransformer` may use and still have a compiled form."""
+"""Functions for a `FunctionTransformer`: a pipeline that uses no others can be compiled."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def timestamp_parts(frame: pd.DataFrame) -> Floats:
 
 
 def within_float32(numbers: Floats) -> Floats:
-    """Numbers cut off where float32 can still add them up: forests compare, and check, in it."""
+    """Numbers limited to what float32 can hold and sum: forests refuse any beyond that."""
     return np.clip(numbers, -1e30, 1e30)

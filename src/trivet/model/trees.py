@@ -1,10 +1,11 @@
 """Ensembles of trees as plain arrays, evaluated for many rows at once.
 
-Boosted trees are evaluated without walking them, after QuickScorer (Lucchese et al., SIGIR 2015).
-A tree's leaves are bits, left to right. A node that sends a row to the right rules out the leaves
-below its left child, so the leaf that a row reaches is the lowest bit that no node rules out. Which
-leaves an input rules out depends on nothing but where its value lies among the thresholds. So there
-is one table of masks, by input and interval, and a row costs one lookup and one AND per input.
+Boosted trees are evaluated without walking them, as in QuickScorer (Lucchese et al., SIGIR 2015).
+A tree's leaves are bits, from left to right. A node that sends a row to the right rules out the
+leaves below its left child, so the leaf that a row reaches is the lowest bit that no node rules
+out. Which leaves a feature rules out depends only on where its value lies among the thresholds. So
+one table holds a mask for each feature and interval, and a row costs one lookup and one AND per
+feature.
 """
 
 from __future__ import annotations
@@ -21,19 +22,19 @@ from trivet.rows.arrays import Floats
 
 Ints = NDArray[np.intp]
 
-#: Up to this many rows, looking values up one by one is faster than a column at once.
+#: Up to this many rows, searching value by value is faster than column by column.
 FEW_ROWS = 16
-#: How many rows are evaluated together: their masks should stay in the processor's cache.
+#: Rows evaluated together: few enough that their masks stay in the processor's cache.
 ROWS_AT_ONCE = 512
 
 
 class MaskedTrees:
-    """Boosted trees as masks of leaves, a row of masks per interval of an input.
+    """Boosted trees as masks of leaves, for each interval of each feature.
 
-    ``masks`` is (intervals of all inputs x trees x words of 64 leaves). Those of an input start at
-    ``starts[input]``: one for each of its ``thresholds`` (values up to it), one for values above
-    all, one for NaN. ``leaves`` is (trees x leaves), ``baseline`` (outputs,); the trees of the
-    outputs take turns.
+    ``masks`` is (intervals of all features x trees x words of 64 leaves). The intervals of a
+    feature start at ``starts[feature]``: one for each of its ``thresholds`` (values up to it), one
+    for values above all of them, one for NaN. ``leaves`` is (trees x leaves), ``baseline``
+    (scores,); tree ``t`` adds to score ``t % scores``.
     """
 
     def __init__(
@@ -49,40 +50,40 @@ class MaskedTrees:
         self._first_leaf = np.arange(len(leaves)) * leaves.shape[1]
         ends = np.append(starts[1:], len(masks))
         at = np.cumsum(np.append(0, ends - starts - 2))
-        # Where numbers are sorted, NaN comes after infinity: it is what lies above all of these.
+        # NaN sorts after infinity, so it lands in the interval after the last of these.
         self._thresholds = [np.append(thresholds[low:high], np.inf) for low, high in pairwise(at)]
         self._starts = starts
-        plain = ([cuts.tolist() for cuts in self._thresholds], starts.tolist(), (ends - 1).tolist())
-        self._plain = list(zip(*plain, strict=True))
+        lists = ([cuts.tolist() for cuts in self._thresholds], starts.tolist(), (ends - 1).tolist())
+        self._by_feature = list(zip(*lists, strict=True))
 
-    def scores(self, inputs: Floats) -> Floats:
-        """Sums of leaves and baseline, (rows x outputs)."""
-        outputs = len(self._baseline)
-        sums = np.empty((len(inputs), outputs))
-        intervals = self._intervals(inputs)
-        for some in _slices(len(inputs)):
+    def scores(self, features: Floats) -> Floats:
+        """Sums of leaves and baseline, (rows x scores), for features, (rows x features)."""
+        width = len(self._baseline)
+        sums = np.empty((len(features), width))
+        intervals = self._intervals(features)
+        for some in _slices(len(features)):
             values = self._leaves.take(self._reached(intervals[some]) + self._first_leaf)
-            sums[some] = values.reshape(len(values), -1, outputs).sum(axis=1)
+            sums[some] = values.reshape(len(values), -1, width).sum(axis=1)
         return sums + self._baseline
 
-    def _intervals(self, inputs: Floats) -> Ints:
-        """Which rows of ``masks`` the inputs select, (rows x inputs)."""
-        if len(inputs) <= FEW_ROWS:
+    def _intervals(self, features: Floats) -> Ints:
+        """The row of ``masks`` that each feature selects, (rows x features)."""
+        if len(features) <= FEW_ROWS:
             few = [
                 [
                     start + bisect_left(cuts, value) if value == value else nan
-                    for value, (cuts, start, nan) in zip(row, self._plain, strict=True)
+                    for value, (cuts, start, nan) in zip(row, self._by_feature, strict=True)
                 ]
-                for row in inputs.tolist()
+                for row in features.tolist()
             ]
-            return np.array(few, dtype=np.intp).reshape(inputs.shape)
-        intervals = np.empty(inputs.shape, dtype=np.intp, order="F")
+            return np.array(few, dtype=np.intp).reshape(features.shape)
+        intervals = np.empty(features.shape, dtype=np.intp, order="F")
         for at, (cuts, start) in enumerate(zip(self._thresholds, self._starts, strict=True)):
-            np.add(np.searchsorted(cuts, inputs[:, at]), start, out=intervals[:, at])
+            np.add(np.searchsorted(cuts, features[:, at]), start, out=intervals[:, at])
         return intervals
 
     def _reached(self, intervals: Ints) -> NDArray[np.integer[Any]]:
-        """Positions of the leaves that rows reach, (rows x trees)."""
+        """Which leaf of each tree a row reaches, (rows x trees)."""
         if len(intervals) <= FEW_ROWS:
             left = np.bitwise_and.reduce(self._masks[intervals], axis=1)
         else:
@@ -98,43 +99,43 @@ class MaskedTrees:
 
 
 class Forest:
-    """Trees whose leaves are averaged; inputs are compared in float32, as scikit-learn does.
+    """Trees whose leaves are averaged; features are compared in float32, as scikit-learn does.
 
-    ``features``, ``thresholds`` and ``missing_left`` are (nodes,), ``children`` (nodes x 2: left,
-    right; a leaf is its own child), ``roots`` (trees,), ``values`` (nodes x outputs).
+    ``split_features``, ``thresholds`` and ``missing_left`` are (nodes,), ``children`` is (nodes x
+    2: left, right; a leaf is its own child), ``roots`` (trees,), ``values`` (nodes x scores).
     """
 
     def __init__(
         self,
-        features: Ints,
+        split_features: Ints,
         thresholds: Floats,
         missing_left: NDArray[np.bool_],
         children: Ints,
         roots: Ints,
         values: Floats,
     ) -> None:
-        self._features, self._thresholds, self._missing_left = features, thresholds, missing_left
+        self._split_features, self._thresholds = split_features, thresholds
+        self._missing_left = missing_left
         self._children, self._roots, self._values = children.ravel(), roots, values
 
-    def scores(self, inputs: Floats) -> Floats:
-        """Means of leaves, (rows x outputs)."""
-        means = np.empty((len(inputs), self._values.shape[1]))
-        for some in _slices(len(inputs)):
+    def scores(self, features: Floats) -> Floats:
+        """Means of leaves, (rows x scores), for features, (rows x features)."""
+        means = np.empty((len(features), self._values.shape[1]))
+        for some in _slices(len(features)):
             with np.errstate(over="ignore"):  # what float32 can't hold lies beyond all thresholds
-                numbers = inputs[some].astype(np.float32)
-            reached = self._reached(numbers)
-            means[some] = self._values[reached].mean(axis=1)
+                numbers = features[some].astype(np.float32)
+            means[some] = self._values[self._reached(numbers)].mean(axis=1)
         return means
 
-    def _reached(self, inputs: NDArray[np.float32]) -> Ints:
-        """The leaves that rows reach, (rows x trees)."""
-        rows, width = inputs.shape
+    def _reached(self, features: NDArray[np.float32]) -> Ints:
+        """The leaf nodes that rows reach, (rows x trees)."""
+        rows, width = features.shape
         nodes = np.tile(self._roots, rows)
         offsets = np.repeat(np.arange(rows) * width, len(self._roots))
-        flat, walking = inputs.ravel(), np.arange(len(nodes))
+        flat, walking = features.ravel(), np.arange(len(nodes))
         while len(walking):
             at = nodes[walking]
-            values = flat[offsets[walking] + self._features[at]]
+            values = flat[offsets[walking] + self._split_features[at]]
             right = ~(values <= self._thresholds[at]) & ~(np.isnan(values) & self._missing_left[at])
             nodes[walking] = self._children[2 * at + right]
             walking = walking[nodes[walking] != at]
@@ -146,6 +147,6 @@ def _slices(rows: int) -> Iterator[slice]:
 
 
 def _lowest_bit(words: NDArray[Any]) -> NDArray[np.uint8]:
-    """The position of the lowest bit that is set: how many are below it."""
+    """The position of the lowest bit that is set: the number of bits below it."""
     lowest: NDArray[np.uint8] = np.bitwise_count(~words & (words - words.dtype.type(1)))
     return lowest

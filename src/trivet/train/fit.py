@@ -23,7 +23,7 @@ from trivet.rows.contract import Column, Contract, Record, Target
 from trivet.rows.values import UNSEEN_LABEL, to_record
 from trivet.train.compile import NotCompilable
 from trivet.train.compile.pipeline import compile_pipeline
-from trivet.train.compile.prove import prove
+from trivet.train.compile.proof import prove
 from trivet.train.evaluate import Scores, hold_out, score
 from trivet.train.infer import infer_contract, infer_kind, infer_target
 from trivet.train.settings import TrainSettings

@@ -6,16 +6,17 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from trivet.model.compiled import TOLERANCE, CompiledPipeline
+from trivet.model.compiled import CompiledPipeline
 from trivet.model.fitted import FittedPipeline
+from trivet.model.predictor import TOLERANCE
 from trivet.rows.arrays import Rows
 from trivet.rows.contract import Contract
 from trivet.rows.values import UNSEEN
 from trivet.train.compile import NotCompilable
 
-#: How many rows are asked about with values missing, unseen or far out, and how many one by one.
+#: How many held-out rows are also asked with values changed, and how many one by one.
 VARIED_ROWS, ONE_BY_ONE = 500, 50
-FAR_OUT = 1e300
+EXTREME = 1e300
 
 
 def prove(
@@ -23,15 +24,15 @@ def prove(
 ) -> None:
     """Raise `NotCompilable` unless both forms give the same answers.
 
-    Asked are these rows, and the same with values missing that may be, with categories unseen, and
-    with numbers far out; many at once, and the first of each one by one. Labels must be identical,
-    numbers within `TOLERANCE`, relatively.
+    Both predict these rows, then some of them with values missing where they may be, with unseen
+    categories, and with extreme numbers: all at once, and the first of each one by one. Labels must
+    be identical; numbers may differ by `TOLERANCE`, relatively.
     """
     for what, asked in _variants(contract, rows):
         try:
             with np.errstate(over="ignore", invalid="ignore"):
                 expected = fitted.answers(asked)
-        except ValueError:  # scikit-learn refuses numbers so far out: there is nothing to compare
+        except ValueError:  # scikit-learn refuses numbers so extreme: there is nothing to compare
             if asked is rows:
                 raise
             continue
@@ -57,5 +58,5 @@ def _variants(contract: Contract, rows: Rows) -> Iterator[tuple[str, Rows]]:
     categories = np.array([column.kind == "category" for column in contract.columns])
     yield "rows with unseen categories", np.where(categories, UNSEEN, some)
     numbers = np.array([column.kind in ("number", "integer") for column in contract.columns])
-    for extreme in (-FAR_OUT, FAR_OUT):
+    for extreme in (-EXTREME, EXTREME):
         yield "rows with extreme numbers", np.where(numbers, extreme, some)
