@@ -1,14 +1,14 @@
-"""What batch inference costs: millions of flights, predicted by Trivet and by its peers.
+"""Measure batch inference: Trivet and its peers predict millions of flights.
 
     make bench-batch
     .venv/bin/python bench/batch.py --rows 200000 --large 0 --rounds 1 --only trivet --only pandas
 
-Each contestant is a process of its own that reads a table, predicts, writes and ends, on all cores.
-All predict with the same fitted pipeline, and every answer is compared with that of naive pandas.
-Rounds go through all contestants in turn, so that a noisy minute spreads; medians are reported, in
-bench/results/batch.md. With --only, --model or another number of --rows they are printed alone.
-Needs Linux, memory for what the peers hold, and disk: 0.3 GB for a million --rows or --large rows.
-What is installed for the peers, and the tables but the largest, stay in .bench.
+Each contestant runs in its own process, on all cores: it reads a table, predicts, writes and exits.
+All use the same fitted pipeline, and every answer is compared with that of naive pandas. Each round
+runs every contestant once, so a slow minute of the machine affects them all. The report with the
+medians goes to bench/results/batch.md; with --only, --model or another number of --rows it is only
+printed. Needs Linux, enough memory for the peers, and 0.3 GB of disk per million --rows or --large
+rows. The peers' environments and all tables except the largest are kept in .bench.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from trivet.model.store import ModelStore
 RESULTS = ROOT / "bench/results/batch.md"
 ESTIMATORS = {BOOSTING: "hist_gradient_boosting", LOGISTIC: "logistic"}
 ROWS, CLUSTER_WORKERS, READY_SECONDS = 5_000_000, 2, 60
-BYTES_A_ROW = 300  # on disk: the table and the answers, as CSV and as Parquet
+BYTES_PER_ROW = 300  # on disk: the table and the predictions, as CSV and as Parquet
 
 
 class Bench:
@@ -72,7 +72,7 @@ class Bench:
         limit: float | None = None,
         beside: Sequence[int] = (),
     ) -> None:
-        """One more run of a contestant; none if it has not ended in time before."""
+        """Run a contestant once more, unless an earlier run exceeded the limit."""
         rounds = self.runs.setdefault((contestant.name, case), [])
         if any(not figures.in_time for figures in rounds):
             return
@@ -99,7 +99,7 @@ class Bench:
                 self._check(contestant, case, target)
         finally:
             remove(target)
-            os.sync()  # what is still to be written must not slow the next one down
+            os.sync()  # pending writes must not slow down the next contestant
         if contestant.timer and ended.in_time:
             return Figures(case.rows, float(last_words(log)))
         return Figures(case.rows, ended.seconds, ended.rss, ended.pss, ended.in_time)
@@ -114,7 +114,7 @@ class Bench:
 
 
 def expected_of(model: str) -> Expected:
-    """The answers of naive pandas for the training flights."""
+    """The predictions of naive pandas for the training flights."""
     case = Case(model, sum(1 for _ in FLIGHTS.open()) - 1, PARQUET)
     naive = next(each for each in CONTESTANTS if each.name == NAIVE)
     source, target = make_table(case.rows, PARQUET), FOLDER / f"expected-{model}.parquet"
@@ -139,8 +139,8 @@ def remove(target: Path | None) -> None:
 
 @contextmanager
 def cluster() -> Iterator[tuple[str, list[int]]]:
-    """A Dask scheduler and its workers, of one thread each: an address, and their process ids."""
-    from distributed import Client  # only where Trivet can use it
+    """A Dask scheduler and workers with one thread each: its address, and their process ids."""
+    from distributed import Client  # not in every environment of Trivet
 
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -177,17 +177,17 @@ def cluster() -> Iterator[tuple[str, list[int]]]:
     default=50_000_000,
     show_default=True,
     type=click.IntRange(0),
-    help="Rows that Trivet alone predicts, once, to see it grow; 0: leave out.",
+    help="Rows of a larger table, which only Trivet predicts, once; 0 leaves it out.",
 )
-@click.option("--limit", default=300, show_default=True, help="Seconds for a run of --rows.")
+@click.option("--limit", default=300, show_default=True, help="Seconds after which a run is ended.")
 @click.option("--model", "models", multiple=True, type=click.Choice([*ESTIMATORS]))
 @click.option("--only", multiple=True, type=click.Choice([each.name for each in CONTESTANTS]))
 def main(
     rounds: int, rows: int, large: int, limit: int, models: tuple[str, ...], only: tuple[str, ...]
 ) -> None:
     """Measure batch inference."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaves no contestant behind
-    need_disk(max(rows, large) * BYTES_A_ROW)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that every contestant is stopped
+    need_disk(max(rows, large) * BYTES_PER_ROW)
     models = models or tuple(ESTIMATORS)
     chosen = [each for each in CONTESTANTS if not only or each.name in only]
     prepare(chosen, models)
@@ -216,8 +216,8 @@ def main(
 def need_disk(wanted: int) -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     if (free := shutil.disk_usage(FOLDER).free) < wanted:
-        gigabytes = f"{wanted / 1e9:.0f} GB of disk, {free / 1e9:.0f} are free"
-        raise SystemExit(f"needs {gigabytes}; free some, or ask for fewer --rows or --large 0")
+        gigabytes = f"{wanted / 1e9:.0f} GB of disk, but {free / 1e9:.0f} GB are free"
+        raise SystemExit(f"needs {gigabytes}; free some, or give fewer --rows or --large 0")
 
 
 def prepare(chosen: list[Contestant], models: Sequence[str]) -> None:
@@ -227,7 +227,7 @@ def prepare(chosen: list[Contestant], models: Sequence[str]) -> None:
         train(model)
     libraries = artifact(models[0]).manifest.libraries
     for environment in PACKAGES:
-        # Naive pandas, which all are compared with, is run in any case.
+        # Naive pandas always runs: all answers are compared with its answers.
         if environment == "batch" or any(each.environment == environment for each in chosen):
             install(environment, libraries)
     if any(each.name == MLFLOW for each in chosen):
@@ -243,7 +243,7 @@ def train(model: str) -> None:
 
 
 def example(model: str) -> list[dict]:
-    """Rows as pandas reads them from the table, for the signature of MLflow's model."""
+    """Rows as pandas reads them from the table, for the signature of the MLflow model."""
     import pandas as pd
 
     names = list(artifact(model).manifest.contract.feature_names)
@@ -273,8 +273,8 @@ def describe(rounds: int, rows: int, limit: int) -> str:
     return (
         f"Made by `make bench-batch` on {time.strftime('%Y-%m-%d')}: {os.cpu_count()} processors "
         f"({processor or platform.machine()}), {memory:.0f} GB of memory, Python "
-        f"{platform.python_version()}. {rows:,} flights, the training flights over and over. "
-        f"Figures are medians over rounds, here {rounds}; a run has {limit} s at most."
+        f"{platform.python_version()}. {rows:,} flights: the training flights, repeated. "
+        f"Figures are medians of {rounds} rounds; a run is ended after {limit} s."
     )
 
 

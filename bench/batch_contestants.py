@@ -1,4 +1,4 @@
-"""Who `bench/batch.py` measures: how each reads a table, predicts and writes."""
+"""The contestants of `bench/batch.py`: how each reads a table, predicts and writes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHUNKS, MLFLOW, DASK, RAY = "pandas-chunks", "mlflow", "dask", "ray-data"
 
 @dataclass(frozen=True)
 class Case:
-    """What is predicted: a table of flights, by a model."""
+    """One task: a model, and a table of flights to predict with it."""
 
     model: str
     rows: int
@@ -32,9 +32,9 @@ class Contestant:
     """One way from a table of flights to a table of predictions.
 
     ``environment`` is a folder in the cache, or None for the project's own. ``source``, in
-    ``bench/peers``, and ``how`` say how it was run. ``answers`` is the ending of what it writes,
-    the input's by default, and None where nothing is written; a ``timer`` prints the seconds that
-    count. What is not ``in_order`` may write the rows in any.
+    ``bench/peers``, and ``how`` say how it was run. ``answers`` is the ending of what it writes, by
+    default that of the table, or None if it writes nothing. A ``timer`` prints its own seconds,
+    which are reported instead. One that is not ``in_order`` may write the rows in any order.
     """
 
     name: str
@@ -63,12 +63,12 @@ class Contestant:
         return [str(self.bin / program), *(part.format(**places) for part in rest)]
 
     def variables(self, pipeline: Path) -> dict[str, str]:
-        """The environment variables that it is started with: its pipeline, no usage reports."""
+        """Its environment variables: where the pipeline is, and no usage reports."""
         return {"MODEL": str(pipeline), "DO_NOT_TRACK": "true", **self.settings}
 
 
 def saved(model: str) -> Path:
-    """Where a model is in MLflow's format."""
+    """The folder of a model in MLflow's format."""
     return FOLDER / "mlflow" / model
 
 
@@ -90,7 +90,7 @@ def mlflow() -> Contestant:
         name=MLFLOW,
         environment="mlflow",
         command=f"{predict} -m {{saved}} -i {{source}} -o {{target}}",
-        how=f"`{predict}`; model saved with a signature; writes JSON, of the probabilities alone",
+        how=f"`{predict}`; model saved with a signature; writes JSON with the probabilities only",
         source="mlflow_save.py",
         endings=(CSV,),
         answers="json",
@@ -106,7 +106,7 @@ def trivet(extra: str = "", name: str = TRIVET) -> Contestant:
         environment=None,
         command=f"{command} --models-dir {{models}} --model {{model}} "
         "--input {source} --output {target}",
-        how=f"`{command}`; writes the model's version, too",
+        how=f"`{command}`; also writes the model's version",
     )
 
 
@@ -125,8 +125,8 @@ CONTESTANTS = [
     peer(
         DASK,
         "batch_dask.py",
-        "`map_partitions`; the default scheduler, threads; a partition a row group of Parquet or "
-        "64 MB of CSV, which is the default",
+        "`map_partitions`; the default scheduler, threads; the default partitions: one row group "
+        "of Parquet, or 64 MB of CSV",
     ),
     peer(
         RAY,
@@ -138,8 +138,8 @@ CONTESTANTS = [
     peer(
         FLOOR,
         "batch_floor.py",
-        "`predict_proba` of the pipeline's last step on all rows, already transformed, in one "
-        "call; no other time counts",
+        "one call of `predict_proba` of the pipeline's last step, on all rows, already "
+        "transformed; only this call is timed",
         writes=False,
         endings=(PARQUET,),
         timer=True,
@@ -147,7 +147,7 @@ CONTESTANTS = [
     peer(
         READING,
         "batch_reading.py",
-        "pyarrow's `read_csv` or `read_table`, nothing else",
+        "pyarrow's `read_csv` or `read_table`, and nothing else",
         writes=False,
     ),
 ]

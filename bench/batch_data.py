@@ -1,4 +1,4 @@
-"""Tables of as many flights as are asked for, and what each contestant made of them."""
+"""Tables with any number of flights, and the check of what a contestant predicted for them."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ Numbers, Labels, Floats = NDArray[np.int64], NDArray[np.bool_], NDArray[np.float
 
 FLIGHTS = ROOT / "data/flights_train.csv"
 TABLES = CACHE / "tables"
-#: Rows of a row group where pyarrow is not told otherwise.
+#: Rows per row group, as pyarrow has it by default.
 ROW_GROUP = 1024 * 1024
 TOLERANCE = 1e-9
 ANSWERS = ["flight_id", "prediction", "probability_false", "probability_true"]
 
 
 def make_table(rows: int, ending: str) -> Path:
-    """The training flights over and over, each with an id of its own; made once."""
+    """A table that repeats the training flights, each under its own id; made once."""
     path = table_path(rows, ending)
     if path.exists():
         return path
     print(f"making {path.name}", flush=True)
     TABLES.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".part")
+    aside = path.with_suffix(".tmp")
     tables = repeated(read_flights(as_text=ending == "csv"), rows)
     first = next(tables)
     with open_writer(aside, first.schema, ending) as writer:
@@ -49,7 +49,7 @@ def table_path(rows: int, ending: str) -> Path:
 
 
 def read_flights(as_text: bool) -> pa.Table:
-    """The flights with the types that pyarrow sees, or as the very text of the CSV."""
+    """The flights with the types that pyarrow infers, or as the exact text of the CSV."""
     if not as_text:
         return pa.csv.read_csv(FLIGHTS)
     with pa.csv.open_csv(FLIGHTS) as reader:
@@ -58,7 +58,7 @@ def read_flights(as_text: bool) -> pa.Table:
 
 
 def repeated(flights: pa.Table, rows: int) -> Iterator[pa.Table]:
-    """Tables of one row group each; ids get the number of the repetition as their end."""
+    """Tables of one row group each; each id ends with the number of the repetition."""
     position = flights.column_names.index("flight_id")
     for start in range(0, rows, ROW_GROUP):
         numbers = np.arange(start, min(start + ROW_GROUP, rows))
@@ -77,7 +77,7 @@ def open_writer(path: Path, schema: pa.Schema, ending: str):
 
 @dataclass(frozen=True)
 class Expected:
-    """What naive pandas answers for the training flights, which all tables repeat."""
+    """The predictions of naive pandas for the training flights, which all tables repeat."""
 
     ids: pa.Array
     labels: Labels
@@ -90,7 +90,7 @@ class Expected:
         return cls(ids.combine_chunks(), *_answers(table))
 
     def check(self, path: Path, rows: int, in_order: bool) -> None:
-        """Raise `FailedError` unless a file, or folder of files, answers each of ``rows`` so."""
+        """Raise `FailedError` unless a file, or folder of files, has these answers to all rows."""
         seen, count = np.zeros(rows, dtype=bool), 0
         answers = pyarrow.dataset.dataset(path, format=path.suffix[1:])
         for batch in answers.to_batches(columns=ANSWERS):
@@ -103,17 +103,17 @@ class Expected:
             seen[numbers] = True
             count += len(numbers)
         if count != rows or not seen.all():
-            raise FailedError(f"{count} answers to {rows} flights, {seen.sum()} of them different")
+            raise FailedError(f"{count} answers for {rows} flights, of which {seen.sum()} have one")
 
     def check_json(self, path: Path, rows: int) -> None:
-        """As `check`, for what MLflow writes: probabilities alone, in order."""
+        """As `check`, for what MLflow writes: only probabilities, in order."""
         found = np.array(json.loads(path.read_text())["predictions"])
         if found.shape != (rows, 2):
-            raise FailedError(f"answers of shape {found.shape} to {rows} flights")
+            raise FailedError(f"answers of shape {found.shape} for {rows} flights")
         self.compare(np.arange(rows) % len(self.ids), found.argmax(axis=1) == 1, found)
 
     def compare(self, flights: Numbers, labels: Labels, probabilities: Floats) -> None:
-        """Raise `FailedError` unless the answers are those to the training flights of a number."""
+        """Raise `FailedError` unless these are the answers for the training flights ``flights``."""
         if (labels != self.labels[flights]).any():
             raise FailedError("labels differ from those of naive pandas")
         apart = np.abs(probabilities - self.probabilities[flights]).max(initial=0)
@@ -121,13 +121,13 @@ class Expected:
             raise FailedError(f"probabilities differ from those of naive pandas by {apart}")
 
     def _find(self, ids: pa.Array) -> tuple[Numbers, Numbers]:
-        """For ids of a table, the numbers of their training flights, and of their own rows."""
-        parts = pc.extract_regex(ids, r"^(?P<flight>.*)-(?P<turn>\d+)$")
-        flights = pc.index_in(pc.struct_field(parts, "flight"), self.ids)
+        """For ids in a table: the numbers of their training flights, and of their rows."""
+        halves = pc.extract_regex(ids, r"^(?P<flight>.*)-(?P<turn>\d+)$")
+        flights = pc.index_in(pc.struct_field(halves, "flight"), self.ids)
         if flights.null_count:
             raise FailedError("an answer has the id of no flight")
         flights = flights.to_numpy()
-        turns = pc.struct_field(parts, "turn").cast(pa.int64()).to_numpy()
+        turns = pc.struct_field(halves, "turn").cast(pa.int64()).to_numpy()
         return flights, turns * len(self.ids) + flights
 
 

@@ -1,4 +1,4 @@
-"""What `bench/batch.py` found, as Markdown: the figures, the goals, and how each was run."""
+"""The report of `bench/batch.py` in Markdown: figures, goals, and how each contestant was run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from figures import GOALS, Goal, apart, medians, short
 BOOSTING, LOGISTIC = "flights", "flights-logistic"
 TITLES = {BOOSTING: "HistGradientBoosting", LOGISTIC: "logistic regression"}
 CLUSTER = "trivet-cluster"
-#: The least rows that Trivet is asked with, to see it grow.
+#: Rows of the smallest table that Trivet predicts, to show how it scales.
 SMALL = 1_000_000
 SHOWN = ("mlflow", "dask", "ray", "scikit-learn", "numpy", "scipy", "pandas", "pyarrow")
 COLUMNS = "rows/s | seconds | MB resident (RSS) | MB (PSS) | rounds apart |"
@@ -38,7 +38,7 @@ LINE = f"|---|{'---:|' * 5}"
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured of a run; one that is not ``in_time`` was ended after ``seconds``."""
+    """The figures of one run; one that is not ``in_time`` was ended after ``seconds``."""
 
     rows: float
     seconds: float
@@ -48,7 +48,7 @@ class Figures:
 
     @property
     def rate(self) -> float:
-        """Rows per second; at most so many, where it was not in time."""
+        """Rows per second; an upper bound if the run was not in time."""
         return self.rows / self.seconds
 
 
@@ -63,16 +63,16 @@ def render(runs: Runs, errors: list[str], rows: int, large: int, setting: str) -
     lines += [
         "",
         f"`{FLOOR}` neither reads nor writes: it is the floor. `{READING}` predicts nothing. "
-        "Seconds are from the start of a process to its end; of Trivet's, the time until the "
-        "answers are safely on the disk is a part, which no peer waits for. Memory is the peak of "
-        "the sum over a process and all its descendants: RSS, seen every 0.05 s, counts a page "
-        "shared by several in each of them; PSS, seen every 0.5 s, in equal parts. Each run's "
-        "labels were those of naive pandas, and its probabilities within 1e-9 of them.",
+        "Seconds are from the start of a process to its end. Trivet's include the time until the "
+        "answers are safely on disk, which no peer waits for. Memory is the peak of the sum over a "
+        "process and all its descendants: RSS, sampled every 0.05 s, counts a shared page in each "
+        "process; PSS, sampled every 0.5 s, divides it among them. The labels of each run were "
+        "those of naive pandas, and its probabilities within 1e-9 of them.",
     ]
     sizes = sorted({SMALL, rows, large} - {0})
     lines += growth(runs, sizes) + beside_cluster(runs, rows)
     if errors:
-        lines += ["", "Runs that failed, and are not counted:", ""]
+        lines += ["", "Runs that failed and are not counted:", ""]
         lines += [f"- {error}" for error in errors]
     lines += ["", *GOALS, *(goal.row for goal in goals(runs, rows, sizes))]
     return "\n".join([*lines, *how(runs)]) + "\n"
@@ -104,13 +104,13 @@ def cells(rounds: Sequence[Figures]) -> list[str]:
 
 
 def summary(rounds: Sequence[Figures]) -> Figures:
-    """The medians, or the round that was not in time."""
+    """The medians, or the first round that was not in time."""
     late = [figures for figures in rounds if not figures.in_time]
     return late[0] if late else medians(rounds)
 
 
 def growth(runs: Runs, sizes: Sequence[int]) -> list[str]:
-    """The table of Trivet with ever more rows."""
+    """The table of Trivet with more and more rows."""
     rows = [
         f"| {size:,}, {ending} | {' | '.join(cells(runs[TRIVET, case]))} |"
         for ending in (CSV, PARQUET)
@@ -122,7 +122,7 @@ def growth(runs: Runs, sizes: Sequence[int]) -> list[str]:
 
 
 def beside_cluster(runs: Runs, rows: int) -> list[str]:
-    """The table of Trivet on a cluster and on one machine."""
+    """The table of Trivet on a cluster, and without it."""
     table = [
         f"| {name}, {ending} | {' | '.join(cells(runs[name, case]))} |"
         for ending in (CSV, PARQUET)
@@ -132,8 +132,8 @@ def beside_cluster(runs: Runs, rows: int) -> list[str]:
     if not any(name == CLUSTER for name, _ in runs):
         return []
     text = (
-        f"`{CLUSTER}` is told `--cluster`: a `dask scheduler` and two `dask worker --no-nanny` of "
-        "one thread each, on the same machine, whose memory is counted in."
+        f"`{CLUSTER}` runs with `--cluster`: a `dask scheduler` and two `dask worker --no-nanny` "
+        "with one thread each, on the same machine. Their memory is included."
     )
     heading = f"## Trivet on a cluster, {TITLES[BOOSTING]}"
     return ["", heading, "", text, "", f"| contestant | {COLUMNS}", LINE, *table]
@@ -143,7 +143,7 @@ def goals(runs: Runs, rows: int, sizes: Sequence[int]) -> list[Goal]:
     found = {key: summary(rounds) for key, rounds in runs.items() if rounds}
 
     def ratios(other: str, of: Callable[[Figures], float], *endings: str) -> list[float]:
-        """Trivet's figure by another's; the floor has one for both endings."""
+        """Trivet's figure divided by another's; the floor has the same for both endings."""
         nothing = Figures(math.nan, math.nan)
         return [
             of(found.get((TRIVET, Case(BOOSTING, rows, ending)), nothing))
@@ -162,27 +162,22 @@ def goals(runs: Runs, rows: int, sizes: Sequence[int]) -> list[Goal]:
     steady = [min(some) / max(some) for some in map(paces, grown) if some]
     larger = [max(map(memory, each)) - min(map(memory, each)) for each in grown]
     return [
-        Goal(
-            "rows/s from Parquet, to the estimator's alone",
-            0.75,
-            True,
-            *ratios(FLOOR, rate, PARQUET),
-        ),
-        Goal("rows/s from CSV, to the estimator's alone", 0.6, True, *ratios(FLOOR, rate, CSV)),
-        Goal("rows/s, to naive pandas'", 3, True, least(ratios(NAIVE, rate))),
-        Goal("rows/s, to those of pandas in chunks", 3, True, least(ratios(CHUNKS, rate))),
-        Goal("rows/s from CSV, to MLflow's", 2, True, *ratios(MLFLOW, rate, CSV)),
-        Goal("rows/s, to Ray Data's", 2, True, least(ratios(RAY, rate))),
-        Goal("rows/s, to Dask's", 2, True, least(ratios(DASK, rate))),
-        Goal("MB (PSS), to naive pandas'", 0.2, False, largest(ratios(NAIVE, memory))),
-        Goal(f"slowest to fastest rows/s, {between(sizes)}", 0.9, True, least(slower)),
-        Goal(f"the same, once started, {between(sizes)}", 0.9, True, least(steady)),
-        Goal(f"MB (PSS) more at the most, {between(sizes)}", 50, False, largest(larger)),
+        Goal("rows/s from Parquet / estimator alone", 0.75, True, *ratios(FLOOR, rate, PARQUET)),
+        Goal("rows/s from CSV / estimator alone", 0.6, True, *ratios(FLOOR, rate, CSV)),
+        Goal("rows/s / naive pandas", 3, True, least(ratios(NAIVE, rate))),
+        Goal("rows/s / pandas in chunks", 3, True, least(ratios(CHUNKS, rate))),
+        Goal("rows/s from CSV / MLflow", 2, True, *ratios(MLFLOW, rate, CSV)),
+        Goal("rows/s / Ray Data", 2, True, least(ratios(RAY, rate))),
+        Goal("rows/s / Dask", 2, True, least(ratios(DASK, rate))),
+        Goal("MB (PSS) / naive pandas", 0.2, False, largest(ratios(NAIVE, memory))),
+        Goal(f"slowest / fastest rows/s, {between(sizes)}", 0.9, True, least(slower)),
+        Goal(f"the same without start and end, {between(sizes)}", 0.9, True, least(steady)),
+        Goal(f"growth of MB (PSS), {between(sizes)}", 50, False, largest(larger)),
     ]
 
 
 def paces(sizes: Sequence[Figures]) -> list[float]:
-    """Rows per second from each size to the next: start and end of a process are left out."""
+    """Rows per second from each size to the next, which leaves out start and end of a process."""
     return [
         (more.rows - less.rows) / (more.seconds - less.seconds)
         for less, more in pairwise(sizes)
@@ -195,7 +190,7 @@ def between(sizes: Sequence[int]) -> str:
 
 
 def least(some: Sequence[float]) -> float:
-    """The least number that was measured, or none."""
+    """The smallest number that was measured; NaN if there is none."""
     return min((each for each in some if not math.isnan(each)), default=math.nan)
 
 
@@ -204,12 +199,10 @@ def largest(some: Sequence[float]) -> float:
 
 
 def how(runs: Runs) -> list[str]:
-    """How each contestant was run, and the versions of what it ran on."""
+    """How each contestant was run, and the versions in its environment."""
     names = {name for name, _ in runs}
     measured = [contestant for contestant in CONTESTANTS if contestant.name in names]
-    which = (
-        f"The goals are for {TITLES[BOOSTING]}; where both CSV and Parquet count, the worse does."
-    )
+    which = f"The goals are for {TITLES[BOOSTING]}, and for the worse of CSV and Parquet."
     lines = ["", which]
     lines += ["", "| contestant | how it was run |", "|---|---|"]
     lines += [f"| {linked(contestant)} | {contestant.how} |" for contestant in measured]

@@ -1,8 +1,8 @@
-"""What the compiled form of the flights model gains over the pipeline that it was made from.
+"""Measure how much faster the compiled flights model is than the pipeline it was made from.
 
     make bench-compiled
 
-Both are asked with the same flights in one process on one thread, in turn: medians are compared.
+Both predict the same flights in turn, in one process on one thread; their medians are compared.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from trivet.model.fitted import to_frame
 from trivet.model.store import ModelStore
 
 NOVEMBER = Path("data/flights_november.csv")
-#: Rows in one call, calls in one turn, and the share of the pipeline's time to stay below.
+#: Rows per call, calls per turn, and the share of the pipeline's time to stay below.
 SIZES = [(1, 50, 1 / 40), (32, 30, 1 / 8), (1000, 5, None)]
 TURNS = 7
 
 
 def main() -> None:
-    """Print a Markdown table of medians, in microseconds per call."""
+    """Print a Markdown table of medians in microseconds per call."""
     artifact = ModelStore(Path("models")).artifact("flights")
     contract, pipeline = artifact.manifest.contract, artifact.load_pipeline()
     compiled = CompiledPipeline.load(artifact.verify())
     rows = flight_rows(NOVEMBER, contract)
-    print("| rows in a call | pipeline, us | compiled, us | ratio | goal |")
+    print("| rows per call | pipeline, us | compiled, us | ratio | goal |")
     print("|---:|---:|---:|---:|---:|")
     for size, calls, goal in SIZES:
         some = rows[:size]
@@ -53,7 +53,7 @@ def main() -> None:
 def in_turn(
     slow: Callable[[], object], fast: Callable[[], object], calls: int
 ) -> tuple[float, float]:
-    """Median seconds per call of each, measured alternately."""
+    """Median seconds per call of each, measured in turn."""
     measured: tuple[list[float], list[float]] = ([], [])
     for _ in range(TURNS):
         for call, times in zip((slow, fast), measured, strict=True):

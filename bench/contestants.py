@@ -1,4 +1,4 @@
-"""Who `bench/online.py` measures: how each is started, asked and understood."""
+"""The contestants of `bench/online.py`: how each is started, asked, and its answers read."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Row = dict[str, Any]
 class Contestant:
     """One server.
 
-    ``environment`` is a folder in the cache, or None for the project's own. ``body`` makes a
-    request of rows; ``read`` takes the probabilities out of an answer, and is None where none are
-    predicted; ``many`` is the path for many rows at once, or None where there is none. ``source``,
-    in ``bench/peers``, and ``how`` say how it was run.
+    ``environment`` is a folder in the cache, or None for the project's own. ``body`` makes the body
+    of a request from rows; ``read`` gets the probabilities from an answer, and is None if nothing
+    is predicted. ``many`` is the path for many rows per request, or None if it takes one only.
+    ``source``, in ``bench/peers``, and ``how`` say how it was run.
     """
 
     name: str
@@ -41,13 +41,13 @@ class Contestant:
         return (CACHE / self.environment if self.environment else OWN) / "bin"
 
     def arguments(self, port: int, other: int) -> list[str]:
-        """The command that starts it; ``other`` is a second port, for who needs one."""
+        """The command that starts it; ``other`` is a second port, which some need."""
         program, *rest = self.command.split()
         places = {"port": port, "other": other, "peers": PEERS, "model": MLFLOW_MODEL}
         return [str(self.bin / program), *(part.format(**places) for part in rest)]
 
     def variables(self, model: Path, port: int, other: int) -> dict[str, str]:
-        """The environment variables that it is started with: one thread, no usage reports."""
+        """Its environment variables: one thread, and no usage reports."""
         places = {"port": port, "other": other, "model": model}
         own = {name: text.format(**places) for name, text in self.settings.items()}
         own |= {"MODEL": str(model), "OMP_NUM_THREADS": "1", "DO_NOT_TRACK": "true"}
@@ -110,7 +110,7 @@ def mlserver(name: str, folder: str, how: str) -> Contestant:
         body=inference_request,
         read=lambda answer: answer["outputs"][0]["data"][1::2],
         many="/v2/models/flights/infer",
-        how="`mlserver start`; `mlserver-sklearn`, which content type `pd` gives a DataFrame; "
+        how="`mlserver start`; `mlserver-sklearn`, which gets a DataFrame by content type `pd`; "
         f"the default pool of one worker; {how}; no access log, no metrics",
         source=f"mlserver/{folder}/model-settings.json",
         settings={
@@ -122,7 +122,7 @@ def mlserver(name: str, folder: str, how: str) -> Contestant:
 
 
 def inference_request(rows: list[Row]) -> Any:
-    """Rows in the open inference protocol: an input is a column."""
+    """Rows in the Open Inference Protocol, which has one input per column."""
     datatypes = {str: "BYTES", int: "INT64", float: "FP64"}
     inputs: list[dict[str, Any]] = [
         {
@@ -160,7 +160,7 @@ def litserve_batching() -> Contestant:
         path="/predict",
         body=lambda rows: {"flight": rows[0]},
         read=lambda answer: [answer["probability"]],
-        many=None,  # a request is one element of a batch
+        many=None,  # each request is one element of a batch
         how="as `litserve`, with `max_batch_size` 32 and `batch_timeout` 10 ms",
         source="litserve_server.py",
     )
@@ -204,7 +204,7 @@ CONTESTANTS = [
     on_uvicorn(
         "fastapi",
         "fastapi_app",
-        "a pydantic body, the pipeline asked in a `def` endpoint",
+        "a pydantic body; the pipeline predicts in a `def` endpoint",
         read=probabilities,
         many="/predict-many",
     ),

@@ -1,4 +1,4 @@
-"""The environments of the peers, kept in a cache beside the code."""
+"""The environments of the peers, kept in .bench."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 
 from contestants import CACHE, OWN, PEERS, ROOT, Row
 
-#: What speaks HTTP in every server's environment, asked for by its peer or not, so none lacks it.
+#: The HTTP packages in every server's environment, so that no peer is slower for lack of them.
 HTTP = ("uvicorn[standard]==0.54.0", "httptools==0.9.0", "pydantic==2.14.3")
-#: What an environment holds beside the libraries that the model was fitted with.
+#: What an environment holds, besides the libraries that the model was fitted with.
 PACKAGES = {
     "mlflow": (*HTTP, "mlflow==3.17.2", "fastapi==0.165.0", "uvloop==0.23.0"),
     "bentoml": (*HTTP, "bentoml==1.4.39", "starlette==1.10.0", "uvloop==0.23.0"),
-    # With a newer uvloop its worker process ends as soon as it is started.
+    # With a newer uvloop its worker process exits as soon as it starts.
     "mlserver": (*HTTP, "mlserver==1.7.1", "mlserver-sklearn==1.7.1", "uvloop==0.21.0"),
     "litserve": (*HTTP, "litserve==0.2.19", "fastapi==0.165.0", "pyzmq==27.3.0", "uvloop==0.23.0"),
     "fastapi": (*HTTP, "fastapi==0.165.0", "uvloop==0.23.0"),
@@ -29,14 +29,14 @@ PACKAGES = {
         f"pydantic=={version('pydantic')}",
     ),
 }
-#: What the results name, where an environment has it.
+#: Packages whose versions are reported, if an environment has them.
 SHOWN = ("mlflow", "bentoml", "mlserver", "mlserver-sklearn", "litserve", "fastapi", "starlette")
 SHOWN += ("uvicorn", "uvloop", "httptools", "pydantic", "scikit-learn", "numpy", "pandas")
 UV = str(OWN / "bin/uv")
 
 
 def install(environment: str, libraries: Mapping[str, str]) -> None:
-    """Make an environment, unless there is one of the same packages."""
+    """Make an environment, unless there is one with the same packages."""
     home = CACHE / environment
     fitted = [f"{name}=={version}" for name, version in libraries.items() if name != "python"]
     wanted = [*fitted, *PACKAGES[environment]]
@@ -48,13 +48,13 @@ def install(environment: str, libraries: Mapping[str, str]) -> None:
     subprocess.run([UV, "-q", "venv", "--python", str(OWN / "bin/python"), str(home)], check=True)
     into = [UV, "-q", "pip", "install", "--python", str(home), "--compile-bytecode"]
     subprocess.run([*into, *wanted], check=True)
-    # The pickled pipeline refers to functions of this package.
+    # The pickled pipeline uses functions of this package.
     subprocess.run([*into, "--no-deps", "--editable", str(ROOT)], check=True)
     stamp.write_text("\n".join(wanted) + "\n")
 
 
 def versions(environment: str | None, shown: tuple[str, ...] = SHOWN) -> str:
-    """The versions of what matters in an environment; None is the project's own."""
+    """The versions of some packages in an environment; None is the project's own."""
     home = CACHE / environment if environment else OWN
     listing = [UV, "pip", "list", "--format", "json", "--python", str(home)]
     done = subprocess.run(listing, capture_output=True, text=True, check=True)
@@ -63,7 +63,7 @@ def versions(environment: str | None, shown: tuple[str, ...] = SHOWN) -> str:
 
 
 def save_for_mlflow(model: Path, rows: list[Row], target: Path) -> None:
-    """Write a pipeline, with rows as its example, in the format that `mlflow models` reads."""
+    """Write a pipeline in the format that `mlflow models` reads, with rows as its example."""
     shutil.rmtree(target, ignore_errors=True)
     example = CACHE / "example.json"
     example.write_text(json.dumps(rows))

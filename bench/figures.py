@@ -1,4 +1,4 @@
-"""What the reports of the benchmarks share: goals, medians, and numbers as text."""
+"""Goals, medians and numbers as text, for the reports of the benchmarks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GOALS = ["| goal of Trivet | limit | measured | |", "|---|---:|---:|---|"]
 
 @dataclass(frozen=True)
 class Goal:
-    """A figure of Trivet's, by itself or as a share of another's, and its limit."""
+    """A figure of Trivet, alone or divided by a peer's, and its limit."""
 
     text: str
     limit: float
@@ -30,7 +30,7 @@ class Goal:
 
 
 def short(number: float) -> str:
-    """A number with three digits, or more where it is large; a dash where there is none."""
+    """A number with three digits, or more if it is large; a dash for NaN."""
     if math.isnan(number):
         return "-"
     places = 0 if number >= 100 else 1 if number >= 10 else 2 if number >= 1 else 3
@@ -38,11 +38,11 @@ def short(number: float) -> str:
 
 
 def medians(rounds: Sequence[T]) -> T:
-    """The dataclass of the medians of each of its fields."""
+    """A dataclass whose fields are the medians of the rounds' fields."""
     columns: Any = zip(*map(astuple, rounds), strict=True)
     return type(rounds[0])(*map(statistics.median, columns))
 
 
 def apart(some: Sequence[float]) -> float:
-    """How far measurements of one thing lie apart: the largest by the smallest, less one."""
+    """How far measurements of one thing are apart: largest / smallest - 1."""
     return max(some) / min(some) - 1

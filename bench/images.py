@@ -1,4 +1,4 @@
-"""Image sizes, rebuild times and shared layers, written to bench/results/images.md."""
+"""Measure image sizes, rebuild times and shared layers, into bench/results/images.md."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 OFFICIAL = os.environ.get("PYTHON_IMAGE", "python:3.13-slim")
 TAG = f"bench-{os.getpid()}"
-#: The base image with one empty file more, so that nothing built before is found in the cache.
+#: The base image with one more, empty file, so that nothing is found in the build cache.
 BASE = f"trivet-base:{TAG}"
 LEGS = ("train", "batch", "online")
 COMPILED = f"trivet-online-compiled:{TAG}"
@@ -32,12 +32,15 @@ def main() -> None:
     docker("build", "--quiet", "--tag", BASE, "-", stdin=f"FROM {OFFICIAL}\nRUN touch /{TAG}\n")
     with checkout() as folder:
         times = [
-            ("nothing is cached but downloads", once(lambda: build(folder))),
+            ("only downloads are cached", once(lambda: build(folder))),
             ("nothing has changed", repeated(folder, leave)),
             ("one source file has changed", repeated(folder, edit_code)),
             ("one package of the online leg has changed", once(lambda: drop_package(folder))),
         ]
-        for name in ("pyproject.toml", "requirements.txt"):  # so that the sizes are of whole legs
+        for name in (
+            "pyproject.toml",
+            "requirements.txt",
+        ):  # so that the sizes are those of complete legs
             shutil.copy2(ROOT / name, folder / name)
         build(folder)
         build_compiled(folder)
@@ -107,7 +110,7 @@ def build_naive(folder: Path) -> None:
 
 
 def note(*images: str) -> None:
-    """Keep the ids of what was made, to remove it in the end: the next build takes the tags."""
+    """Remember the ids of images, to remove them at the end: the next build takes their tags."""
     made.update(docker("image", "inspect", "--format", "{{.Id}}", *images).split())
 
 
@@ -121,7 +124,7 @@ def leave(folder: Path, run: int) -> None:
 
 
 def drop_package(folder: Path) -> None:
-    """As when a package of one leg gets a new version: its layer has to be made anew."""
+    """Change the packages of one leg, so that its layer has to be rebuilt."""
     project, lock = folder / "pyproject.toml", folder / "requirements.txt"
     project.write_text(re.sub(r' *"fastapi-swagger[^"]*",\n', "", project.read_text()))
     lock.write_text(re.sub(r"fastapi-swagger==(.*\\\n)+.*\n", "", lock.read_text()))
@@ -151,9 +154,9 @@ def render(images: list[str], times: list[tuple[str, float]]) -> str:
         "",
         f"Made by `make bench-images` on {time.strftime('%Y-%m-%d')}: engine {engine}, "
         f"{os.cpu_count()} processors, {platform.machine()}. Sizes are on disk, uncompressed, "
-        f"in MB (10^6 bytes); the base image, tagged `{OFFICIAL}` here, has {base / MB:.0f} MB.",
+        f"in MB (10^6 bytes); the base image, `{OFFICIAL}` here, has {base / MB:.0f} MB.",
         "",
-        "| image | over the base | of that bytecode | all |",
+        "| image | without the base | of that bytecode | total |",
         "|---|---:|---:|---:|",
     ]
     for image in (*images, COMPILED, NAIVE):
@@ -167,8 +170,8 @@ def render(images: list[str], times: list[tuple[str, float]]) -> str:
     together = sum(bytes_ for _, bytes_ in distinct)
     lines += [
         "",
-        f"The three images together take {together / MB:.0f} MB over the base: what they share is "
-        "stored, pushed and pulled once.",
+        f"Together the three images add {together / MB:.0f} MB to the base: layers that they share "
+        "are stored, pushed and pulled once.",
         "",
         "| layer | MB | train | batch | online |",
         "|---|---:|:-:|:-:|:-:|",
@@ -202,7 +205,7 @@ def layers(image: str) -> list[tuple[str, int]]:
 
 
 def is_metadata(instruction: str) -> bool:
-    """Whether an instruction only sets something, and makes no layer."""
+    """Whether an instruction only sets metadata and makes no layer."""
     word = instruction.removeprefix("/bin/sh -c #(nop) ").split(" ")[0]
     return word in {
         "ARG",

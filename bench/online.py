@@ -1,13 +1,13 @@
-"""What online inference costs: the published flights model, served by Trivet and by its peers.
+"""Measure online inference: Trivet and its peers serve the published flights model.
 
     make bench-online
     .venv/bin/python bench/online.py --rounds 1 --seconds 2 --only trivet --only fastapi-empty
 
-Each contestant has a process and a core of its own, and answers wrk, which has another core: one
-row at 32 connections and at one, then 1,000 rows a request. Every answer is first compared with the
-pipeline's own. Rounds go through all contestants in turn, so that a noisy minute spreads; medians
-are reported, in bench/results/online.md. With --only they are printed alone. Needs Linux, two
-cores and wrk; what is installed for the peers stays in .bench.
+Each contestant runs in its own process on one core and answers wrk, which runs on another: one row
+per request over 32 connections and over one, then 1,000 rows per request. Its first answers are
+compared with the pipeline's. Each round runs every contestant once, so a slow minute of the machine
+affects them all. The report with the medians goes to bench/results/online.md, or with --only just
+to the terminal. Needs Linux, two cores and wrk. The peers' environments are kept in .bench.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ ROWS, CONNECTIONS, WARM_UP, TOLERANCE = 1000, 32, 2, 1e-9
 
 @dataclass(frozen=True)
 class Case:
-    """What is asked: a model's file, rows without a missing value, and the pipeline's answers."""
+    """The file of a model, rows without missing values, and the pipeline's answers to them."""
 
     model: Path
     rows: list[Row]
@@ -59,7 +59,7 @@ def load_case(artifact: Artifact) -> Case:
 
 
 def measure(contestant: Contestant, case: Case, seconds: int) -> Figures:
-    """One round of one contestant; raises `FailedError`."""
+    """Measure one contestant for one round; raises `FailedError`."""
     one, many = write_body(contestant, case.rows[:1]), write_body(contestant, case.rows)
     begun = time.perf_counter()
     with serving(contestant, case.model) as server:
@@ -89,11 +89,11 @@ def check(contestant: Contestant, answer: bytes, expected: list[float]) -> None:
     if len(got) != len(expected) or any(
         abs(one - other) > TOLERANCE for one, other in zip(got, expected, strict=True)
     ):
-        raise FailedError(f"answers {got[:3]}..., the pipeline {expected[:3]}...")
+        raise FailedError(f"it answers {got[:3]}..., but the pipeline {expected[:3]}...")
 
 
 def further_worker(case: Case, seconds: int) -> float:
-    """Megabytes (PSS) that each further worker of Trivet adds to the first, all having answered."""
+    """Megabytes (PSS) that each further worker of Trivet adds, measured after a load."""
     sizes = {}
     for workers in (1, 4):
         contestant = trivet_with(workers)
@@ -112,27 +112,29 @@ def describe(rounds: int, seconds: int) -> str:
     return (
         f"Made by `make bench-online` on {time.strftime('%Y-%m-%d')}: {os.cpu_count()} processors "
         f"({model or platform.machine()}), Python {platform.python_version()}, wrk {wrk[1]}. The "
-        f"server has core {SERVER_CORE}, wrk core {CLIENT_CORE}. Figures are medians over rounds, "
-        f"here {rounds}, with {seconds} s for each load after {WARM_UP} s of warming up."
+        f"server runs on core {SERVER_CORE}, wrk on core {CLIENT_CORE}. Figures are medians of "
+        f"{rounds} rounds, with {seconds} s per load after {WARM_UP} s to warm up."
     )
 
 
 @click.command()
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
-@click.option("--seconds", default=5, show_default=True, type=click.IntRange(1), help="Per load.")
+@click.option(
+    "--seconds", default=5, show_default=True, type=click.IntRange(1), help="Seconds per load."
+)
 @click.option("--only", multiple=True, type=click.Choice([each.name for each in CONTESTANTS]))
 def main(rounds: int, seconds: int, only: tuple[str, ...]) -> None:
     """Measure online inference."""
     for program in ("wrk", "taskset"):
         if not shutil.which(program):
-            raise SystemExit(f"no {program}; install it, e.g. apt-get install wrk util-linux")
+            raise SystemExit(f"{program} is not installed: apt-get install wrk util-linux")
     if not {SERVER_CORE, CLIENT_CORE} <= os.sched_getaffinity(0):
-        raise SystemExit(f"cores {SERVER_CORE} and {CLIENT_CORE} are needed")
+        raise SystemExit(f"needs cores {SERVER_CORE} and {CLIENT_CORE}")
     chosen = [each for each in CONTESTANTS if not only or each.name in only]
     artifact = ModelStore(ROOT / "models").artifact("flights")
     case = load_case(artifact)
     prepare(chosen, artifact, case)
-    os.sched_setaffinity(0, {CLIENT_CORE})  # this process, too, leaves the server's core alone
+    os.sched_setaffinity(0, {CLIENT_CORE})  # this process must not use the server's core either
     runs: dict[str, list[Figures]] = {contestant.name: [] for contestant in chosen}
     errors: list[str] = []
     further: list[float] = []

@@ -1,4 +1,4 @@
-"""Processes of the benchmarks: run to their end, weighed with all that they started, stopped."""
+"""Processes of the benchmarks: run, measured with all their descendants, and stopped."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from pathlib import Path
 STOP_SECONDS = 20
 MB = 1_000_000
 PAGE = os.sysconf("SC_PAGE_SIZE")
-#: How often memory is looked at while a process runs. For PSS the kernel walks through all pages.
+#: Seconds between samples of memory. PSS less often: the kernel visits every page for it.
 RSS_SECONDS, PSS_SECONDS = 0.05, 0.5
 
 
 class FailedError(Exception):
-    """A process that can't be measured: it does not start, or does not answer as it should."""
+    """A process can't be measured: it did not start, failed, or gave a wrong answer."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A process that has ended by itself or, with ``in_time`` false, was killed for its time.
+    """A process that has ended by itself or, if ``in_time`` is false, was killed at the limit.
 
-    ``rss`` and ``pss`` are the largest sums seen over it and all its descendants, in megabytes.
+    ``rss`` and ``pss`` are the largest sums sampled over it and all its descendants, in megabytes.
     """
 
     seconds: float
@@ -44,9 +44,9 @@ def run(
     limit: float,
     beside: Iterable[int] = (),
 ) -> Ended:
-    """Run a command to its end, at most for ``limit`` seconds; raises `FailedError` if it fails.
+    """Run a command, for at most ``limit`` seconds; raises `FailedError` if it fails.
 
-    ``beside`` are processes that work for it without being its descendants.
+    ``beside`` are processes that work for it but are not its descendants.
     """
     with log.open("wb") as output:
         begun = time.perf_counter()
@@ -71,7 +71,7 @@ def run(
 
 
 class _Watch(threading.Thread):
-    """Notes the peaks of the memory of a process and its descendants; kills them at the limit."""
+    """Records the peak memory of a process and its descendants; kills them at the limit."""
 
     def __init__(self, pid: int, limit: float, beside: Iterable[int]) -> None:
         super().__init__(daemon=True)
@@ -86,7 +86,7 @@ class _Watch(threading.Thread):
         next_pss = 0.0
         while not self._over.wait(RSS_SECONDS):
             own = descendants(self.pid)
-            # One that has just been forked has its parent's memory until it runs its program.
+            # A process that was just forked shows its parent's memory until it runs its program.
             settled = self.seen.intersection(own)
             self.seen.update(own)
             pids = [*settled, *(each for pid in self.beside for each in descendants(pid))]
@@ -101,7 +101,7 @@ class _Watch(threading.Thread):
                 return
 
     def end(self) -> None:
-        """Stop watching, and kill what the process has left behind."""
+        """Stop watching, and kill the descendants that the process left running."""
         self._over.set()
         self.join()
         kill(pid for pid in self.seen if _leader(pid) in self.seen)
@@ -114,7 +114,7 @@ def memory(pid: int) -> tuple[float, float]:
 
 
 def shares(pid: int) -> tuple[int, int]:
-    """Bytes of one process, PSS and RSS; none if it has just ended."""
+    """PSS and RSS of one process, in bytes; 0 if it has just ended."""
     sums = {"Pss:": 0, "Rss:": 0}
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
@@ -125,7 +125,7 @@ def shares(pid: int) -> tuple[int, int]:
 
 
 def resident(pid: int) -> int:
-    """Bytes of one process, RSS, read at little cost; none if it has just ended."""
+    """RSS of one process, in bytes, from a cheaper source; 0 if it has just ended."""
     with suppress(OSError):
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
     return 0
@@ -142,7 +142,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM, time to end, and SIGKILL for what is left of the group that it leads."""
+    """Send SIGTERM, wait, and send SIGKILL to what is left of its process group."""
     process.terminate()
     try:
         process.wait(STOP_SECONDS)
@@ -166,13 +166,13 @@ def kill(pids: Iterable[int]) -> None:
 
 
 def last_words(log: Path) -> str:
-    """The last line of a process's output."""
+    """The last line of a process's output that is not empty."""
     lines = log.read_text(errors="replace").split("\n")
     return next((line.strip() for line in reversed(lines) if line.strip()), "no output")
 
 
 def _leader(pid: int) -> int | None:
-    """The session of a process, which tells whether its id still is the one that was seen."""
+    """The session of a process: it tells whether the id still belongs to the process seen."""
     with suppress(ProcessLookupError):
         return os.getsid(pid)
     return None

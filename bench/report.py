@@ -1,4 +1,4 @@
-"""What `bench/online.py` found, as Markdown: the figures, the goals, and how each was run."""
+"""The report of `bench/online.py` in Markdown: figures, goals, how each contestant was run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from figures import GOALS, Goal, apart, medians, short
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured of a contestant; not a number where it has no such thing."""
+    """The figures of one contestant; NaN for one that it does not have."""
 
     rate: float
     p50: float
@@ -32,13 +32,13 @@ def goals(found: dict[str, Figures], further: float) -> list[Goal]:
     best = max(peers, key=lambda name: peers[name].rate, default="none measured")
     peer = peers.get(best, nothing)
     return [
-        Goal("requests/s, to the empty FastAPI endpoint's", 2, True, own.rate / empty.rate),
-        Goal("requests/s, to bare ASGI's", 0.4, True, own.rate / bare.rate),
-        Goal(f"requests/s, to the best peer's ({best})", 12, True, own.rate / peer.rate),
-        Goal(f"p99, to the best peer's ({best})", 1 / 8, False, own.p99 / peer.p99),
-        Goal("p50 at 1 connection, to the empty endpoint's", 1.2, False, own.alone / empty.alone),
+        Goal("requests/s / empty FastAPI endpoint", 2, True, own.rate / empty.rate),
+        Goal("requests/s / bare ASGI", 0.4, True, own.rate / bare.rate),
+        Goal(f"requests/s / best peer ({best})", 12, True, own.rate / peer.rate),
+        Goal(f"p99 / best peer ({best})", 1 / 8, False, own.p99 / peer.p99),
+        Goal("p50 at 1 connection / empty FastAPI endpoint", 1.2, False, own.alone / empty.alone),
         Goal("rows/s of 1,000-row requests", 50_000, True, own.rows),
-        Goal("seconds to ready, to the empty endpoint's", 1.5, False, own.ready / empty.ready),
+        Goal("seconds to ready / empty FastAPI endpoint", 1.5, False, own.ready / empty.ready),
         Goal("MB (PSS) of one worker", 110, False, own.pss),
         Goal("MB (PSS) of each further worker", 80, False, further),
     ]
@@ -60,12 +60,12 @@ def render(
         *(table_row(name, found.get(name)) for name in runs),
         "",
         f"`{EMPTY}` and `{BARE}` predict nothing. Seconds to ready are from the start of the "
-        "process to the first answer to a prediction. Memory is of all processes of a server, "
-        "after the load; PSS counts a page shared by several in equal parts, RSS in each. "
+        "process to its first answer. Memory is the sum over all processes of a server, after the "
+        "load: RSS counts a shared page in each process, PSS divides it among them. "
         f"{spread(runs)}",
     ]
     if errors:
-        lines += ["", "Rounds that failed, and are not counted:", ""]
+        lines += ["", "Rounds that failed and are not counted:", ""]
         lines += [f"- {error}" for error in errors]
     lines += ["", *GOALS]
     added = statistics.median(further) if further else math.nan
@@ -74,9 +74,9 @@ def render(
     lines += [f"| {linked(contestant)} | {contestant.how} |" for contestant in measured]
     lines += [
         "",
-        "Each peer has an environment of its own, with the scikit-learn, numpy and pandas that the "
-        "model was fitted with, and with uvloop and httptools even where its own installation "
-        "brings none. All compute on one thread.",
+        "Each peer has its own environment, with the scikit-learn, numpy and pandas that the model "
+        "was fitted with, and with uvloop and httptools even if it does not install them itself. "
+        "All compute on one thread.",
         "",
         "| environment | versions |",
         "|---|---|",
@@ -87,7 +87,7 @@ def render(
 
 
 def spread(runs: dict[str, list[Figures]]) -> str:
-    """How far the rounds of one contestant lie apart, at the worst."""
+    """The contestant whose rounds are furthest apart, as a sentence."""
     rates = {name: [each.rate for each in rounds] for name, rounds in runs.items() if rounds}
     shares = {name: apart(some) for name, some in rates.items()}
     widest = max(shares, key=shares.__getitem__, default="no contestant")

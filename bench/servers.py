@@ -1,4 +1,4 @@
-"""Servers as processes, for `bench/online.py`: started, asked, loaded, weighed and stopped."""
+"""The servers of `bench/online.py`: started, asked, put under load, measured and stopped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from contestants import CACHE, ROOT, Contestant
 from processes import FailedError, last_words, memory, stop
 
-#: The server has one core, who asks has another.
+#: The server runs on one core, the client on another.
 SERVER_CORE, CLIENT_CORE = 0, 1
 HOST = "127.0.0.1"
 READY_SECONDS = 60
@@ -24,7 +24,7 @@ READY_SECONDS = 60
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk saw: requests per second, and percentiles of the latency in milliseconds."""
+    """What wrk measured: requests per second, and percentiles of the latency in milliseconds."""
 
     rate: float
     p50: float
@@ -54,7 +54,7 @@ class Server:
         return content
 
     def first_answer(self, path: str, body: Path) -> bytes:
-        """The first answer that is a 200, asked for again and again."""
+        """The first answer with status 200; asks until it comes."""
         deadline = time.perf_counter() + READY_SECONDS
         while True:
             try:
@@ -67,7 +67,7 @@ class Server:
             time.sleep(0.005)
 
     def load(self, path: str, body: Path, connections: int, seconds: int) -> Load:
-        """Ask over and over; raises `FailedError` unless every request is answered well."""
+        """Send requests for some seconds; raises `FailedError` if any of them fails."""
         wrk = f"taskset -c {CLIENT_CORE} wrk -t1 -c{connections} -d{seconds}s --timeout 30s -s"
         done = subprocess.run(
             [*wrk.split(), str(ROOT / "bench/post.lua"), f"http://{HOST}:{self.port}{path}"],
@@ -88,7 +88,7 @@ class Server:
 
 @contextmanager
 def serving(contestant: Contestant, model: Path) -> Iterator[Server]:
-    """Start a server on free ports and its own core; stop it, and all it started, in the end."""
+    """Start a server on free ports and its own core; at the end, stop it and its descendants."""
     with socket.create_server((HOST, 0)) as one, socket.create_server((HOST, 0)) as other:
         ports = one.getsockname()[1], other.getsockname()[1]
     log = CACHE / "logs" / f"{contestant.name}.log"

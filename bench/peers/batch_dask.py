@@ -1,4 +1,4 @@
-"""Dask: the pipeline mapped over the partitions of a DataFrame, by the scheduler of its default."""
+"""Dask: the pipeline mapped over the partitions of a DataFrame, with the default scheduler."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What the batch peers share: the types of the flights' columns, and the columns of an answer."""
+"""Shared by the batch peers: the types of the flights' columns, and the columns to write."""
 
 import os
 
@@ -9,7 +9,7 @@ TEXTS = ["carrier", "origin", "dest"]
 WHOLE = ["month", "day_of_week", "hour", "distance", "dep_delay"]
 WIND = ["wind_dir", "wind_speed", "wind_gust"]
 WEATHER = ["temp", "dewp", "humid", *WIND, "precip", "pressure", "visib"]
-#: Types for pandas; without them each chunk of a CSV would be guessed by itself.
+#: Types for pandas; without them, pandas would guess anew for each chunk of a CSV.
 TYPES = dict.fromkeys(TEXTS, "str") | dict.fromkeys(WHOLE, "int64")
 TYPES |= dict.fromkeys(WEATHER, "float64")
 
@@ -19,7 +19,7 @@ def load_pipeline():
 
 
 def answer(pipeline, frame):
-    """The table of predictions: a column for each that all contestants write."""
+    """The table of predictions, with the columns that all contestants write."""
     probabilities = pipeline.predict_proba(frame)
     return frame[KEPT].assign(
         prediction=pipeline.classes_[probabilities.argmax(axis=1)],

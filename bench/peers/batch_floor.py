@@ -1,4 +1,4 @@
-"""The estimator alone: on arrays that are ready, with nothing read or written. Prints seconds."""
+"""The estimator alone, on rows that are already transformed. Prints the seconds it took."""
 
 import sys
 import time

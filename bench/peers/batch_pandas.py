@@ -1,4 +1,4 @@
-"""pandas, as it is written first: the whole table at once."""
+"""Naive pandas: the whole table at once."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Ray Data: the pipeline loaded once by each actor of a pool, asked with pandas batches."""
+"""Ray Data: the pipeline loaded once by each actor of a pool, which gets pandas batches."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Reading alone: the table into memory by pyarrow, on all cores."""
+"""Reading alone: pyarrow loads the table into memory, on all cores."""
 
 import sys
 

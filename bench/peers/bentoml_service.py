@@ -1,4 +1,4 @@
-"""BentoML: a service for each of its two ways, one call a request and adaptive batching."""
+"""BentoML, as two services: one call per request, and adaptive batching."""
 
 import os
 

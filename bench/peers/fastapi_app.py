@@ -1,4 +1,4 @@
-"""FastAPI, by hand: the pipeline in an endpoint that runs in the thread pool."""
+"""Plain FastAPI: the pipeline in an endpoint that runs in the thread pool."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What the peers take and give: one flight with the fields of the model, and its answer."""
+"""A flight with the fields of the model, and its answer, as the peers exchange them."""
 
 from pydantic import BaseModel
 

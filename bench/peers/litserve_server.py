@@ -1,4 +1,4 @@
-"""LitServe: one call a request, or with --batch those that wait together."""
+"""LitServe: one call per request, or with --batch one call for those that wait together."""
 
 import argparse
 import os
@@ -23,7 +23,7 @@ class Flights(ls.LitAPI):
 
 
 class BatchedFlights(Flights):
-    """One flight a request; `predict` gets a list of them, as many as were batched."""
+    """One flight per request; `predict` gets a list of all that were batched."""
 
     def decode_request(self, request):
         return request["flight"]
