@@ -100,7 +100,7 @@ def test_a_worker_that_is_killed_costs_its_part_alone(
     summary = batch_predict(replace(settings, cluster=cluster.address), kill_midway)
     assert len(numbers) > 50
     assert numbers == sorted(set(numbers))
-    assert cluster.workers[0].wait(10)
+    assert cluster.workers[0].wait(60)
     assert summary.predicted == 20_000
     assert Path(settings.output).read_bytes() == alone(settings)
 

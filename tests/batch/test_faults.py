@@ -31,6 +31,18 @@ COMMAND = (
     "signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by jobs of some shells\n"
     "from trivet.cli.commands import main; main()"
 )
+#: Put before it: after a few parts, predict nothing as long as a file is there.
+HOLD = """
+import itertools, pathlib, time
+from trivet.model.predictor import Predictor
+predict, calls = Predictor.predict, itertools.count()
+def predict_unless_held(*arguments):
+    held = next(calls) > 9
+    while held and pathlib.Path({hold!r}).exists():
+        time.sleep(0.01)
+    return predict(*arguments)
+Predictor.predict = predict_unless_held
+"""
 
 
 @pytest.fixture
@@ -59,10 +71,20 @@ def run(settings: BatchSettings, *options: str) -> subprocess.CompletedProcess[s
 
 
 @contextmanager
-def started(settings: BatchSettings, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """A run in a process group of its own, of which nothing is left at the end."""
+def started(
+    settings: BatchSettings, *options: str, hold: Path | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """A run in a process group of its own, of which nothing is left at the end.
+
+    With ``hold``, it stands still after a few parts, until that file is removed.
+    """
+    python, flag, code, *rest = command(settings, *options)
+    if hold:
+        hold.touch()
+        code = HOLD.format(hold=str(hold)) + code
+        rest += ["--workers", "1"]  # predicts in the process that holds
     process = subprocess.Popen(
-        command(settings, *options),
+        [python, flag, code, *rest],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -73,7 +95,7 @@ def started(settings: BatchSettings, *options: str) -> Iterator[subprocess.Popen
     finally:
         process.kill()
         process.communicate()
-        wait_until(lambda: not group(process.pid), 20)
+        wait_until(lambda: not group(process.pid))
 
 
 def group(leader: int) -> list[int]:
@@ -147,12 +169,12 @@ def test_a_worker_that_is_killed_is_replaced(settings: BatchSettings, small_part
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_stopped_leaves_no_output(
-    settings: BatchSettings, small_parts: None, number: signal.Signals
+    settings: BatchSettings, small_parts: None, tmp_path: Path, number: signal.Signals
 ) -> None:
-    with started(settings) as process:
+    with started(settings, hold=tmp_path / "hold") as process:
         wait_until(lambda: parts_done(settings) > 2)
         process.send_signal(number)
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert said == (
         f"Error: {settings.output}: stopped before all was predicted, so it is not written; go on "
@@ -164,23 +186,38 @@ def test_a_run_that_is_stopped_leaves_no_output(
 
 
 def test_a_second_run_to_the_same_output_says_so_and_stops(
-    settings: BatchSettings, small_parts: None
+    settings: BatchSettings, small_parts: None, tmp_path: Path
 ) -> None:
-    with started(settings) as process:
+    with started(settings, hold=tmp_path / "hold") as process:
         wait_until(lambda: parts_done(settings) > 1)
         with pytest.raises(BatchError, match=r"out\.csv: another run is writing it"):
             batch_predict(settings)
+        (tmp_path / "hold").unlink()
         assert process.wait(60) == 0
     assert content(Path(settings.output)) == undisturbed(settings)
 
 
 @pytest.fixture
-def interrupted(settings: BatchSettings, small_parts: None) -> BatchSettings:
-    """A run that ended after a few parts."""
-    with started(settings) as process:
+def interrupted(settings: BatchSettings, small_parts: None, tmp_path: Path) -> BatchSettings:
+    """A run that was killed after a few parts."""
+    return killed_after_a_few_parts(settings, tmp_path / "hold")
+
+
+def killed_after_a_few_parts(settings: BatchSettings, hold: Path) -> BatchSettings:
+    with started(settings, hold=hold) as process:
         wait_until(lambda: parts_done(settings) > 2)
         process.kill()
     return settings
+
+
+def test_a_shard_that_a_killed_run_had_half_written_is_not_published(
+    settings: BatchSettings, small_parts: None, tmp_path: Path
+) -> None:
+    settings = replace(settings, output=f"{tmp_path}/out.parts/")
+    killed_after_a_few_parts(settings, tmp_path / "hold")
+    (tmp_path / ".out.parts.run/output/.part-00009.parquet.123").write_bytes(b"PAR1")
+    batch_predict(replace(settings, resume=True))
+    assert content(tmp_path / "out.parts") == undisturbed(settings)
 
 
 def test_without_resume_a_run_starts_over(interrupted: BatchSettings) -> None:

@@ -73,6 +73,9 @@ def publish(summary: Summary, job: Job, output: Output) -> None:
     summary_name = name + SUMMARY
     beside.remove(summary_name)
     if output.directory:
+        for leftover in job.shards.names():
+            if leftover.startswith("."):  # half a shard: its process was killed
+                job.shards.remove(leftover)
         if name in beside.names():  # a folder can't be replaced by a rename, only moved away
             beside.move(name, job.staging, REPLACED)
         job.staging.move(SHARDS, beside, name)
