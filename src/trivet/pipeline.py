@@ -51,9 +51,8 @@ def build_pipeline(
         if param not in known:
             hint = did_you_mean(param, known) or f"; it has {', '.join(known)}"
             raise SettingsError(f"estimator {estimator!r} has no parameter {param!r}{hint}")
-    if isinstance(
-        weights := params.get("class_weight"), Mapping
-    ):  # keys from a settings file are text
+    # Keys from a settings file are text, labels may be booleans or integers.
+    if isinstance(weights := params.get("class_weight"), Mapping):
         labels = dict(zip(contract.target.label_names, contract.target.labels, strict=True))
         weights = {labels.get(name, name): weight for name, weight in weights.items()}
         params = {**params, "class_weight": weights}

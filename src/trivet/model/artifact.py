@@ -104,8 +104,7 @@ class Draft:
             (directory / name).write_bytes(content)
         digests = {name: sha256(content).hexdigest() for name, content in self.contents.items()}
         sealed = self.manifest.model_copy(update={"files": digests})
-        manifest = sealed.model_dump_json(indent=1) + "\n"
-        (directory / MANIFEST).write_text(manifest, encoding="utf-8")
+        (directory / MANIFEST).write_text(sealed.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def dump_pipeline(pipeline: Any) -> bytes:

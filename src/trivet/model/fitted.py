@@ -23,12 +23,10 @@ class FittedPipeline:
         target = self._contract.target
         if not len(rows):  # scikit-learn refuses no rows
             return np.empty((0, len(target.labels)) if target.labels else 0)
-        frame = to_frame(rows, self._contract)
-        if target.task == "regression":
-            numbers: Floats = self._pipeline.predict(frame)
-            return numbers
-        probabilities: Floats = self._pipeline.predict_proba(frame)
-        return probabilities
+        classifier = target.task == "classification"
+        predict = self._pipeline.predict_proba if classifier else self._pipeline.predict
+        answers: Floats = predict(to_frame(rows, self._contract))
+        return answers
 
 
 def to_frame(rows: Floats, contract: Contract) -> pd.DataFrame:

@@ -81,13 +81,10 @@ class Predictor:
         answers, labels = self.model.answers(rows), self.contract.target.labels
         if not np.isfinite(answers).all():
             finite = np.isfinite(answers.reshape(len(rows), -1)).all(axis=1)
+            extreme = np.flatnonzero(~finite)[:FAULTS_LISTED].tolist()
             expected = "values that the model has a finite answer to"
-            raise RecordsRejected(
-                [
-                    Fault(row=row, code="not_finite", expected=expected)
-                    for row in np.flatnonzero(~finite)[:FAULTS_LISTED].tolist()
-                ]
-            )
+            faults = [Fault(row=row, code="not_finite", expected=expected) for row in extreme]
+            raise RecordsRejected(faults)
         if not labels:
             return Predictions(answers.tolist(), None)
         return Predictions([labels[best] for best in answers.argmax(axis=1)], answers)

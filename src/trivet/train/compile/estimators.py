@@ -35,8 +35,7 @@ def compile_estimator(estimator: Any, features: list[Feature]) -> CompiledPipeli
 
 def _forest(estimator: Any, features: list[Feature]) -> CompiledPipeline:
     trees = [each.tree_ for each in estimator.estimators_]
-    sizes = [tree.node_count for tree in trees]
-    roots = np.cumsum([0, *sizes[:-1]])
+    roots = np.cumsum([0, *(tree.node_count for tree in trees[:-1])])
     children = []
     for root, tree in zip(roots, trees, strict=True):
         own = np.arange(tree.node_count)
