@@ -190,7 +190,7 @@ def size(image: str) -> int:
 
 def bytecode(image: str) -> int:
     """Bytes of compiled modules in the environment."""
-    find = "find /opt/venv /venv -name '*.pyc' -printf '%s\\n' 2>/dev/null || true"
+    find = "find /venv -name '*.pyc' -printf '%s\\n' 2>/dev/null || true"
     found = docker("run", "--rm", "--entrypoint", "sh", image, "-c", find)
     return sum(map(int, found.split()))
 

@@ -167,8 +167,37 @@ def remove_images(*names: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def tag() -> Iterator[str]:
-    """The tag of images that are built once for all tests."""
+def rounds() -> list[dict[str, list[str]]]:
+    """The layers of each leg's image, from two rounds of builds, one leg after the other.
+
+    No build uses the cache, so the builder ends up with several results of every step that the legs
+    share. The files of the second round have other times and permissions than those of the first.
+    """
+    folders = [copy_checkout(Path(tempfile.mkdtemp())) for _ in range(2)]
+    for path in folders[1].rglob("*"):
+        path.chmod(path.stat().st_mode | 0o020)
+        os.utime(path, (0, 0))
+    try:
+        return [{leg: layers_built_alone(leg, folder) for leg in LEGS} for folder in folders]
+    finally:
+        for folder in folders:
+            shutil.rmtree(folder)
+
+
+def layers_built_alone(leg: str, folder: Path) -> list[str]:
+    """Build a leg's image without the cache and without Compose, and remove it again."""
+    image = f"{MARK}-{leg}-alone"
+    dockerfile = ("--file", folder / f"Dockerfile.{leg}")
+    try:
+        docker("build", "--no-cache", "--tag", image, *dockerfile, folder)
+        return layers(image)
+    finally:
+        remove_images(image)
+
+
+@pytest.fixture(scope="session")
+def tag(rounds: object) -> Iterator[str]:
+    """The tag of the images that all tests share, built by a builder that has built them before."""
     folder = copy_checkout(Path(tempfile.mkdtemp()))
     project = Project(folder, MARK, Caller(os.getuid(), os.getgid()), MARK)
     try:
