@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 INSTALLED := .venv/.installed
 BIN := .venv/bin
 
-# The containers run as the caller, so that what they make belongs to the caller.
+# The containers run as the caller, so that the files they write belong to the caller.
 export TRIVET_UID ?= $(shell id -u)
 export TRIVET_GID ?= $(shell id -g)
 export VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/trivet/__init__.py)
@@ -66,29 +66,29 @@ bench-online: train ## measure the service and its peers into bench/results/onli
 bench-batch: setup ## measure batch inference and its peers into bench/results/batch.md
 	$(BIN)/python bench/batch.py
 
-images: ## build the three images, tagged latest, by version and by git revision
+images: ## build the three images, tagged latest, with the version and with the git revision
 	for tag in latest $(VERSION) $(REVISION); do TAG=$$tag docker compose build --quiet; done
 
-docker-train: ## as train, in a container
+docker-train: ## train, in a container
 	docker compose run --rm train
 
-docker-batch: ## as batch-predict, in a container
+docker-batch: ## batch-predict, in a container
 	docker compose run --rm batch
 
-docker-serve: ## as serve, in a container: trains first if need be
+docker-serve: ## serve, in a container; trains first if need be
 	docker compose up --detach --wait online
 
-docker-scale: ## several online containers behind a proxy, REPLICAS=3
-	docker compose -f docker-compose.yml -f docker-compose.scale.yml up --detach --wait --scale online=$(REPLICAS) proxy
+docker-scale: ## several online containers behind a proxy: REPLICAS=3
+	docker compose -f docker-compose.yml -f deploy/scale.yml up --detach --wait --scale online=$(REPLICAS) proxy
 
-docker-stop: ## stop and remove the containers
+docker-stop: ## stop and remove all containers
 	docker compose down --remove-orphans
 
-push: ## push the images by TAG (default: the version) and git revision: REGISTRY=host:port
+push: ## push the images, tagged TAG (default: the version) and git revision: REGISTRY=host:port
 	@test -n "$(REGISTRY)" || { echo "which registry? make $@ REGISTRY=host:port"; exit 1; }
 	for tag in $(or $(TAG),$(VERSION)) $(REVISION); do TAG=$$tag docker compose build --quiet; TAG=$$tag docker compose push --quiet; done
 
-pull: ## pull the images of TAG (default: the version): REGISTRY=host:port
+pull: ## pull the images tagged TAG (default: the version): REGISTRY=host:port
 	@test -n "$(REGISTRY)" || { echo "which registry? make $@ REGISTRY=host:port"; exit 1; }
 	TAG=$(or $(TAG),$(VERSION)) docker compose pull --quiet
 

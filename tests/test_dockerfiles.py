@@ -70,7 +70,9 @@ def test_every_dependency_is_locked(lock: str, not_in_it: set[str]) -> None:
 
 
 def test_every_setting_of_compose_is_in_the_example() -> None:
-    compose = "".join(path.read_text() for path in ROOT.glob("docker-compose*.yml"))
+    compose = "".join(
+        path.read_text() for path in (ROOT / "docker-compose.yml", *ROOT.glob("deploy/*.yml"))
+    )
     example = (ROOT / ".env.example").read_text()
     for name, default in re.findall(r"\$\{(\w+):-([^}]*)\}", compose):
         if name != "REGISTRY":

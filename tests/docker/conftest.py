@@ -19,7 +19,6 @@ from tests.conftest import ROOT, copy_checkout, free_port, wait_until
 
 LEGS = ("train", "batch", "online")
 MARK = f"trivet-test-{os.getpid()}"
-SCALED = ("docker-compose.yml", "docker-compose.scale.yml")
 FLIGHT = (ROOT / "data/flight.json").read_bytes()
 
 
@@ -143,6 +142,13 @@ class Project:
         with urllib.request.urlopen(request, timeout=30) as response:
             content: bytes = response.read()
             return content
+
+    def stop(self) -> None:
+        """Stop without naming the optional files, as a user may; nothing of the project is left."""
+        self.do("make", "docker-stop", COMPOSE_FILE="docker-compose.yml")
+        mine = f"label=com.docker.compose.project={self.name}"
+        assert docker("ps", "--all", "--quiet", "--filter", mine) == ""
+        assert docker("network", "ls", "--quiet", "--filter", mine) == ""
 
     def image(self, leg: str) -> str:
         return f"trivet-{leg}:{self.tag}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -11,16 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import NOVEMBER, read_csv, run_trivet, wait_until
-from tests.docker.conftest import (
-    FLIGHT,
-    LEGS,
-    MARK,
-    SCALED,
-    Caller,
-    Project,
-    inspect,
-    remove_images,
-)
+from tests.docker.conftest import FLIGHT, LEGS, MARK, Caller, Project, inspect, remove_images
 
 ROOT_USER = pytest.param(Caller(0, 0), id="root")
 ORDINARY = pytest.param(Caller(4321, 4322), id="ordinary")
@@ -37,11 +30,12 @@ def writable_by_all(folder: Path) -> list[Path]:
     return [path for path in (folder, *folder.rglob("*")) if path.lstat().st_mode & 0o002]
 
 
-@pytest.mark.parametrize("files", [SCALED[:1], SCALED], ids=["one", "scaled"])
-def test_compose_finds_the_files_in_order(
-    files: tuple[str, ...], new_project: Callable[..., Project]
+def test_compose_accepts_its_file_without_the_optional_ones(
+    new_project: Callable[..., Project],
 ) -> None:
-    assert new_project(files=files).compose("config", "--quiet") == ""
+    project = new_project()
+    shutil.rmtree(project.folder / "deploy", ignore_errors=True)
+    assert project.compose("config", "--quiet") == ""
 
 
 def test_one_command_leads_from_a_fresh_clone_to_an_answer(
@@ -63,6 +57,15 @@ def test_one_command_leads_from_a_fresh_clone_to_an_answer(
     finally:
         project.compose("down", "--timeout", "1")
         remove_images(*(project.image(leg) for leg in LEGS))
+
+
+def test_training_takes_the_options_that_the_compose_file_shows(
+    new_project: Callable[..., Project],
+) -> None:
+    project = new_project()
+    compose = (project.folder / "docker-compose.yml").read_text()
+    (options,) = re.findall(r"^# .* run --rm train .* options may follow: (.+)$", compose, re.M)
+    assert "published flights" in project.compose("run", "--rm", "train", *options.split())
 
 
 def test_a_batch_in_a_container_equals_one_outside(trained: Project, tmp_path: Path) -> None:

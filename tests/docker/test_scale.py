@@ -1,4 +1,4 @@
-"""Several online containers behind a proxy."""
+"""Online containers behind a proxy, deploy/scale.yml. Delete this file along with deploy/."""
 
 from __future__ import annotations
 
@@ -11,17 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.conftest import wait_until
-from tests.docker.conftest import (
-    FLIGHT,
-    SCALED,
-    Project,
-    build_image,
-    docker,
-    inspect,
-    remove_images,
-)
+from tests.docker.conftest import FLIGHT, Project, build_image, docker, inspect, remove_images
 from tests.docker.test_compose import answers
 
+SCALED = ("docker-compose.yml", "deploy/scale.yml")
 PROXY = "haproxy:3.0"
 STAND_IN = """
 FROM python:3.13-slim
@@ -46,7 +39,7 @@ def scaled(new_project: Callable[..., Project], proxy_image: None) -> Iterator[P
     project.do("make", "docker-scale", "REPLICAS=3")
     wait_until(lambda: answers(project))
     yield project
-    project.compose("down", "--timeout", "1")
+    project.stop()
 
 
 def test_one_port_is_published_and_three_containers_answer(scaled: Project) -> None:
