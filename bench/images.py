@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 OFFICIAL = os.environ.get("PYTHON_IMAGE", "python:3.13-slim")
 TAG = f"bench-{os.getpid()}"
-#: The base image with one more, empty file, so that nothing is found in the build cache.
+#: The base image plus one empty file, so that no earlier build is found in the cache.
 BASE = f"trivet-base:{TAG}"
 LEGS = ("train", "batch", "online")
 COMPILED = f"trivet-online-compiled:{TAG}"
@@ -37,10 +37,7 @@ def main() -> None:
             ("one source file has changed", repeated(folder, edit_code)),
             ("one package of the online leg has changed", once(lambda: drop_package(folder))),
         ]
-        for name in (
-            "pyproject.toml",
-            "requirements.txt",
-        ):  # so that the sizes are those of complete legs
+        for name in ("pyproject.toml", "requirements.txt"):  # so that sizes are of whole legs
             shutil.copy2(ROOT / name, folder / name)
         build(folder)
         build_compiled(folder)
@@ -64,7 +61,7 @@ def main() -> None:
 
 @contextmanager
 def checkout() -> Iterator[Path]:
-    """A copy of the project's files, to be edited."""
+    """A copy of the project's files that may be edited."""
     listed = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -110,7 +107,7 @@ def build_naive(folder: Path) -> None:
 
 
 def note(*images: str) -> None:
-    """Remember the ids of images, to remove them at the end: the next build takes their tags."""
+    """Keep the ids of images, to remove them at the end: the next build takes over their tags."""
     made.update(docker("image", "inspect", "--format", "{{.Id}}", *images).split())
 
 
@@ -124,7 +121,7 @@ def leave(folder: Path, run: int) -> None:
 
 
 def drop_package(folder: Path) -> None:
-    """Change the packages of one leg, so that its layer has to be rebuilt."""
+    """Like a new version of a package that one leg needs: its layer has to be rebuilt."""
     project, lock = folder / "pyproject.toml", folder / "requirements.txt"
     project.write_text(re.sub(r' *"fastapi-swagger[^"]*",\n', "", project.read_text()))
     lock.write_text(re.sub(r"fastapi-swagger==(.*\\\n)+.*\n", "", lock.read_text()))

@@ -1,4 +1,4 @@
-"""Real images and containers on a real engine; all that a test makes is removed after it."""
+"""Real images and containers on a real engine; what a test makes is removed afterwards."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Caller:
     gid: int
 
     def options(self, home: Path) -> dict[str, Any]:
-        """How `subprocess` becomes this user, one that may talk to the engine."""
+        """The `subprocess` options that make it this user, with access to the engine."""
         if self.uid == os.getuid():
             return {}
         socket = Path("/var/run/docker.sock").stat().st_gid
@@ -89,7 +89,7 @@ class Project:
     files: tuple[str, ...] = ("docker-compose.yml",)
 
     def run(self, *command: str | Path, **settings: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in the checkout as the caller, with settings as .env has them."""
+        """Run a command in the checkout as the caller; settings are named as in .env."""
         given = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
         environment = {
             **given,
@@ -160,7 +160,7 @@ class Project:
 
 
 def build_image(name: str, dockerfile: str) -> None:
-    """Make an image by a Dockerfile that copies nothing."""
+    """Build an image from a Dockerfile that copies nothing."""
     done = subprocess.run(
         ["docker", "build", "--quiet", "--tag", name, "-"],
         input=dockerfile, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
