@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.conftest import NOVEMBER
+from tests.conftest import NOVEMBER, encoded
 from trivet.model.artifact import Artifact
 from trivet.model.fitted import FittedPipeline, to_frame
-from trivet.rows.columns import encode_table, read_table
 
 
 def test_numbers_are_not_copied_and_answers_stay_the_same(flights: Artifact) -> None:
     contract = flights.manifest.contract
-    rows = encode_table(read_table(NOVEMBER), contract, NOVEMBER)
+    rows = encoded(NOVEMBER, contract)
     by_column = np.asfortranarray(rows)
     frame = to_frame(by_column, contract)
     for name in contract.of_kind("number", "integer", "boolean"):

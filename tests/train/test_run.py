@@ -150,7 +150,7 @@ def test_a_bad_cell_is_named_by_its_line_in_the_file(store: ModelStore, tmp_path
     rows[15][0] = "oops"
     table = write_csv(tmp_path / "table.csv", ["x", "y"], rows)
     settings = replace(FLIGHTS, data=table, target="y", identifiers=(), time_column=None)
-    with pytest.raises(TrainingError, match="table.csv: line 17, column 'x': 'oops'"):
+    with pytest.raises(TrainingError, match=r"table\.csv: line 17, column 'x': 'oops'"):
         train(replace(settings, models_dir=store.root))
 
 
