@@ -21,7 +21,7 @@ REPLICAS ?= 3
 
 .PHONY: help setup demo train batch-predict serve test lint lock clean \
 	images docker-train docker-batch docker-serve docker-scale docker-stop push pull \
-	bench-compiled bench-online bench-batch bench-images
+	bench-compiled bench-online bench-train bench-batch bench-images
 
 help: ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ bench-compiled: train ## compare the compiled model with its pipeline
 
 bench-online: train ## measure the service and its peers into bench/results/online.md: needs wrk and two cores
 	$(BIN)/python bench/online.py
+
+bench-train: setup ## measure training beside a plain pandas script into bench/results/train.md
+	$(BIN)/python bench/train.py
 
 bench-batch: setup ## measure batch inference and its peers into bench/results/batch.md
 	$(BIN)/python bench/batch.py
