@@ -23,6 +23,7 @@ from typing import IO, Any
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from moto.server import ThreadedMotoServer
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 
@@ -101,6 +102,27 @@ def client(flights_store: Path) -> Iterator[TestClient]:
     """A client of the flights service, once it is ready."""
     with ready_client(ServeSettings("flights", models_dir=flights_store)) as client:
         yield client
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    import s3fs
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    s3fs.S3FileSystem().makedirs("flights", exist_ok=True)
+    yield "s3://flights"
+    s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
 
 
 @contextmanager

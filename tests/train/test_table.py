@@ -124,6 +124,23 @@ def test_standard_input_is_a_table_too(tmp_path: Path) -> None:
     assert named.stdout.startswith("up to date")
 
 
+@pytest.mark.slow
+def test_an_object_store_is_read(tmp_path: Path, bucket: str) -> None:
+    import s3fs
+
+    as_csv(tmp_path / "plain.csv")
+    s3fs.S3FileSystem().put(f"{tmp_path}/plain.csv", f"{bucket}/in/table.csv")
+    near = metrics_of(tmp_path, tmp_path / "plain.csv")
+    far = train(settings(tmp_path, f"{bucket}/in/*.csv"))
+    assert not far.trained  # the same bytes are the same version
+    assert far.manifest.version == near.version
+    again = train(settings(tmp_path, f"{bucket}/in/table.csv", force=True))
+    assert (again.manifest.data.file, again.manifest.metrics) == (
+        f"{bucket}/in/table.csv",
+        near.metrics,
+    )
+
+
 def test_rows_that_are_none_are_set_aside_with_file_line_and_reason(tmp_path: Path) -> None:
     as_csv(tmp_path / "in.csv")
     lines = (tmp_path / "in.csv").read_bytes().splitlines(keepends=True)
