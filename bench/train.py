@@ -76,7 +76,7 @@ def render(runs: dict[tuple[str, int], Figures], rounds: int) -> str:
         "",
         f"Made by `make bench-train` on {time.strftime('%Y-%m-%d')}: {os.cpu_count()} processors, "
         f"Python {platform.python_version()}; medians of {rounds} round(s). From a CSV of flights "
-        "to a model on disk, with Trivet's proof of its compiled form. Memory is the resident peak.",
+        "to a model on disk, with Trivet's proof of its compiled form. Memory is the peak.",
         "",
         "| trained by | rows | seconds | MB resident | roc_auc |",
         "|---|---:|---:|---:|---:|",
