@@ -8,8 +8,11 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+from typing import Literal
 
 CGROUP = Path("/sys/fs/cgroup")
+#: How many worker processes: a number, or one per processor.
+Workers = int | Literal["auto"]
 
 
 def cpu_limit(cgroup: Path = CGROUP) -> int:
@@ -24,6 +27,11 @@ def cpu_limit(cgroup: Path = CGROUP) -> int:
         if quota > 0:  # -1: no quota
             return min(count, math.ceil(quota / period))
     return count
+
+
+def worker_count(workers: Workers) -> int:
+    """The number of worker processes that a setting stands for."""
+    return cpu_limit() if workers == "auto" else workers
 
 
 def limit_threads(count: int) -> None:

@@ -58,7 +58,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def predict(store: Path, tmp_path: Path) -> Predict:
     def predict(source: Path | str, output: str = "out.csv", **options: Any) -> Summary:
-        allowed = {"max_rejected": MaxRejected(1, is_share=True), **options}
+        allowed = {"max_rejected": MaxRejected(1, is_share=True), "workers": 1, **options}
         return batch_predict(
             BatchSettings(str(source), f"{tmp_path}/{output}", models_dir=store, **allowed)
         )

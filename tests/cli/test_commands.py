@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,15 @@ import click
 import pytest
 
 from tests.conftest import ROOT, run_trivet, write_csv
+from trivet.batch.settings import BatchSettings
 from trivet.cli.commands import main
 from trivet.cli.settings_file import load_defaults
 from trivet.errors import SettingsError
+from trivet.online.settings import ServeSettings
+from trivet.train.settings import TrainSettings
+
+#: Options that are called otherwise than their setting, because each use of them adds one.
+SINGULAR = {"identifiers": "id", "kinds": "kind", "params": "param"}
 
 
 def commands(group: click.Group, path: str = "trivet") -> Iterator[tuple[str, click.Command]]:
@@ -35,6 +42,29 @@ def test_the_commands_are_the_three_legs_and_the_store() -> None:
         *("trivet train", "trivet batch-predict", "trivet serve", "trivet models"),
         *(f"trivet models {name}" for name in ("list", "show", "promote", "rollback")),
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "required"),
+    [
+        ("train", TrainSettings, ["--data", "table.csv", "--target", "y"]),
+        ("batch-predict", BatchSettings, ["--input", "table.csv", "--output", "out.csv"]),
+        ("serve", ServeSettings, []),
+    ],
+)
+def test_the_defaults_of_a_command_are_those_of_its_settings(
+    name: str, settings: type[Any], required: list[str]
+) -> None:
+    options = main.commands[name].make_context(name, required).params
+    for field in fields(settings):
+        if not field.init:
+            continue
+        value = options[SINGULAR.get(field.name, field.name)]
+        if field.default is not MISSING:
+            assert value == field.default, field.name
+        elif field.default_factory is not MISSING:
+            assert not value, field.name
+            assert not field.default_factory(), field.name
 
 
 def test_command_line_over_environment_over_file_over_default(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from trivet.batch.settings import BatchSettings
 from trivet.batch.staging import SHARDS, SPOOL, Plan, begin, staging_for
 from trivet.batch.tally import PartReport, Summary, summarise
 from trivet.batch.work import Job, SealedModel
+from trivet.cpus import worker_count
 from trivet.errors import BatchError, StoppedError, TableError, TooManyRejected
 from trivet.files import canonical
 from trivet.model.artifact import MANIFEST, Artifact
@@ -88,7 +89,7 @@ def _run(settings: BatchSettings, output: Output, artifact: Artifact, watch: Wat
             begin(staging, _plan(settings, artifact, inputs, job), settings.resume)
         started = time.monotonic()
         total = sum(each.source.size for each in inputs)
-        workers = workers_for(inputs, settings.workers)
+        workers = workers_for(inputs, worker_count(settings.workers))
         reports = fan_out(job, lambda: parts_of(inputs), workers, settings.cluster)
         with closing(reports):
             done = join_shards(watch(reports, total), job, output, settings.max_rejected)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from trivet.cpus import Workers
+
 
 @dataclass(frozen=True)
 class MaxRejected:
@@ -21,6 +23,10 @@ class MaxRejected:
         if not 0 <= number <= (1 if is_share else number):
             raise ValueError(text)
         return cls(number, is_share)
+
+    def __str__(self) -> str:
+        """The text that stands for this limit."""
+        return f"{self.number * 100:g}%" if self.is_share else str(self.number)
 
     def allows(self, rejected: int, rows: int) -> bool:
         """Whether so many of the rows may be rejected."""
@@ -44,5 +50,5 @@ class BatchSettings:
     max_rejected: MaxRejected = MaxRejected(0.01, is_share=True)
     resume: bool = False
     chunk_rows: int | None = None
-    workers: int = 1
+    workers: Workers = "auto"
     cluster: str | None = None

@@ -14,6 +14,7 @@ from typing import Any, get_args
 import click
 
 import trivet
+from trivet.batch.settings import BatchSettings
 from trivet.cli.options import (
     FILE,
     MODEL,
@@ -22,14 +23,16 @@ from trivet.cli.options import (
     Character,
     Names,
     RejectedLimit,
-    Workers,
     limit,
     seconds,
+    workers,
 )
 from trivet.cli.settings_file import DescribedByFlags, literal, load_defaults, pairs
 from trivet.cpus import cpu_limit, limit_threads
 from trivet.errors import TrivetError
+from trivet.online.settings import ServeSettings
 from trivet.rows.contract import Kind
+from trivet.train.settings import TrainSettings
 
 #: What the packages of each extra are imported as.
 EXTRAS = {
@@ -65,16 +68,15 @@ class Trivet(click.Group):
 
 
 @click.group(
-    cls=Trivet, context_settings={"auto_envvar_prefix": "TRIVET", "max_content_width": 100}
+    cls=Trivet,
+    context_settings={
+        "auto_envvar_prefix": "TRIVET",
+        "max_content_width": 100,
+        "show_default": True,
+    },
 )
 @click.version_option(trivet.__version__)
-@click.option(
-    "--config",
-    type=FILE,
-    default=Path("trivet.toml"),
-    show_default=True,
-    help="The file of settings.",
-)
+@click.option("--config", type=FILE, default=Path("trivet.toml"), help="The file of settings.")
 @click.pass_context
 def main(ctx: click.Context, config: Path) -> None:
     """Take a scikit-learn model to production: train it, predict in batches, serve it."""
@@ -119,8 +121,7 @@ def main(ctx: click.Context, config: Path) -> None:
 @click.option(
     "--estimator",
     metavar="NAME",
-    default="hist_gradient_boosting",
-    show_default=True,
+    default=TrainSettings.estimator,
     help="hist_gradient_boosting, random_forest, extra_trees, logistic or ridge.",
 )
 @click.option(
@@ -132,13 +133,12 @@ def main(ctx: click.Context, config: Path) -> None:
 @click.option(
     "--held-out",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.2,
-    show_default=True,
+    default=TrainSettings.held_out,
     help="Share of rows kept back to measure the model.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed.")
+@click.option("--seed", type=click.IntRange(0), default=TrainSettings.seed, help="Random seed.")
 @click.option(
-    "--promote/--no-promote", default=True, show_default=True, help="Make the new version current."
+    "--promote/--no-promote", default=TrainSettings.promote, help="Make the new version current."
 )
 @click.option("--force", is_flag=True, help="Train even if the model is up to date.")
 @MODEL
@@ -148,7 +148,6 @@ def train(**options: Any) -> None:
     limit_threads(cpu_limit())
     from trivet.train.report import summary
     from trivet.train.run import train
-    from trivet.train.settings import TrainSettings
 
     options["identifiers"] = options.pop("id")
     options["kinds"] = dict(pairs("kind", options.pop("kind")))
@@ -179,16 +178,14 @@ def train(**options: Any) -> None:
 @click.option(
     "--delimiter",
     type=Character(),
-    default=",",
-    show_default=True,
+    default=BatchSettings.delimiter,
     help="What separates the cells of a CSV, in and out.",
 )
 @click.option(
     "--max-rejected",
     metavar="ROWS|SHARE",
     type=RejectedLimit(),
-    default="1%",
-    show_default=True,
+    default=BatchSettings.max_rejected,
     help="End with 3 where more rows are rejected; 0: at the first.",
 )
 @click.option("--resume", is_flag=True, help="Go on with a run that was ended midway.")
@@ -198,14 +195,7 @@ def train(**options: Any) -> None:
     type=click.IntRange(1),
     help="Predict at most so many at a time; by default, as wide as they are.",
 )
-@click.option(
-    "--workers",
-    metavar="NUMBER|auto",
-    type=Workers(1),
-    default="auto",
-    show_default=True,
-    help="Worker processes; auto: one a processor.",
-)
+@workers(BatchSettings.workers)
 @click.option("--cluster", metavar="ADDRESS", help="A Dask scheduler to hand the parts to.")
 @MODEL
 @MODEL_VERSION
@@ -215,7 +205,6 @@ def batch_predict(**options: Any) -> None:
     limit_threads(cpu_limit())
     from trivet.batch.progress import lines_of, shown
     from trivet.batch.run import batch_predict
-    from trivet.batch.settings import BatchSettings
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops a run as Ctrl-C does
     settings = BatchSettings(**options)
@@ -228,34 +217,39 @@ def batch_predict(**options: Any) -> None:
 @click.argument(
     "serve", required=False, type=click.Choice(["serve"]), metavar="", expose_value=False
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--host", default="127.0.0.1", help="The address to listen on.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
     default=8000,
-    show_default=True,
     envvar=["TRIVET_SERVE_PORT", "AIP_HTTP_PORT"],
     help="The port.",
 )
-@click.option(
-    "--workers",
-    metavar="NUMBER|auto",
-    type=Workers(1),
-    default=1,
-    show_default=True,
-    help="Worker processes; auto: one a processor.",
+@workers(ServeSettings.workers)
+@limit("--max-body", "BYTES", ServeSettings.max_body, "Refuse larger requests.")
+@limit("--max-rows", "RECORDS", ServeSettings.max_rows, "Refuse requests of more records.")
+@limit(
+    "--max-in-flight",
+    "REQUESTS",
+    ServeSettings.max_in_flight,
+    "Turn away what comes beyond, in each worker.",
 )
-@limit("--max-body", "BYTES", 4_000_000, "Refuse larger requests.")
-@limit("--max-rows", "RECORDS", 10_000, "Refuse requests of more records.")
-@limit("--max-in-flight", "REQUESTS", 1_000, "Turn away what comes beyond, in each worker.")
-@seconds("--deadline", 10.0, "Give up a request after this long.", least=0.1)
-@seconds("--drain", 1.0, "After SIGTERM, go on answering for this long, but not be ready.")
-@seconds("--reload-every", 1.0, "How often to look for another current version; 0: never.")
+@seconds("--deadline", ServeSettings.deadline, "Give up a request after this long.", least=0.1)
+@seconds(
+    "--drain",
+    ServeSettings.drain,
+    "After SIGTERM, go on answering for this long, but not be ready.",
+)
+@seconds(
+    "--reload-every",
+    ServeSettings.reload_every,
+    "How often to look for another current version; 0: never.",
+)
 @click.option(
     "--api-key-file", type=FILE, help="Answer only callers with a key from this file, one a line."
 )
 @click.option(
-    "--access-log/--no-access-log", default=False, show_default=True, help="Log every request."
+    "--access-log/--no-access-log", default=ServeSettings.access_log, help="Log every request."
 )
 @click.option(
     "--predict-route",
@@ -277,7 +271,6 @@ def serve(host: str, port: int, **options: Any) -> None:
     # One thread a worker: a request is small, and threads of several workers would fight for cores.
     limit_threads(1)
     from trivet.online.server import serve
-    from trivet.online.settings import ServeSettings
 
     serve(ServeSettings(**options), host=host, port=port)
 

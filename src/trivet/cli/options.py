@@ -9,19 +9,18 @@ from typing import Any
 
 import click
 
-from trivet.batch.settings import MaxRejected
-from trivet.cpus import cpu_limit
+from trivet.batch.settings import BatchSettings, MaxRejected
+from trivet.cpus import Workers
 
 Command = Callable[..., Any]
 FILE = click.Path(path_type=Path, dir_okay=False)
 MODEL = click.option(
-    "--model", metavar="NAME", default="model", show_default=True, help="The model's name."
+    "--model", metavar="NAME", default=BatchSettings.model, help="The model's name."
 )
 MODELS_DIR = click.option(
     "--models-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    default=Path("models"),
-    show_default=True,
+    default=BatchSettings.models_dir,
     help="Where models are stored.",
 )
 MODEL_VERSION = click.option(
@@ -31,29 +30,33 @@ MODEL_VERSION = click.option(
 
 def limit(name: str, unit: str, default: int, text: str) -> Callable[[Command], Command]:
     """An option that bounds what a service takes on."""
-    return click.option(
-        name, metavar=unit, type=click.IntRange(1), default=default, show_default=True, help=text
-    )
+    return click.option(name, metavar=unit, type=click.IntRange(1), default=default, help=text)
 
 
 def seconds(name: str, default: float, text: str, least: float = 0) -> Callable[[Command], Command]:
     """An option that is a time."""
     return click.option(
-        name,
-        metavar="SECONDS",
-        type=click.FloatRange(least),
-        default=default,
-        show_default=True,
-        help=text,
+        name, metavar="SECONDS", type=click.FloatRange(least), default=default, help=text
     )
 
 
-class Workers(click.IntRange):
-    """A number of processes, or ``auto``: as many as there are processors to use."""
+def workers(default: Workers) -> Callable[[Command], Command]:
+    """How many worker processes there are."""
+    return click.option(
+        "--workers",
+        metavar="NUMBER|auto",
+        type=NumberOrAuto(1),
+        default=default,
+        help="Worker processes; auto: one per processor.",
+    )
 
-    def convert(self, value: Any, *context: Any) -> int:
-        """The number that the text stands for."""
-        return cpu_limit() if value == "auto" else super().convert(value, *context)
+
+class NumberOrAuto(click.IntRange):
+    """A whole number, or ``auto``."""
+
+    def convert(self, value: Any, *context: Any) -> Any:
+        """The number, or ``auto``."""
+        return value if value == "auto" else super().convert(value, *context)
 
 
 class RejectedLimit(click.ParamType[Any]):

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trivet.cpus import Workers
 from trivet.errors import SettingsError
 from trivet.model.artifact import Artifact
 from trivet.model.store import ModelStore
@@ -28,7 +29,7 @@ class ServeSettings:
     deadline: float = 10.0
     drain: float = 1.0
     reload_every: float = 1.0
-    workers: int = 1
+    workers: Workers = 1
     api_key_file: Path | None = None
     access_log: bool = False
     health_route: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,11 +20,20 @@ from trivet.model.artifact import (
     library_versions,
 )
 from trivet.model.store import ModelStore
-from trivet.train.settings import TrainResult, TrainSettings
+from trivet.train.settings import TrainSettings
 from trivet.train.version import inputs_digest
 
 #: How many hex digits of the inputs' digest name a version.
 VERSION_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """The version that the settings lead to, whether this run made it, and the current version."""
+
+    manifest: Manifest
+    trained: bool
+    current: str | None
 
 
 def train(settings: TrainSettings) -> TrainResult:

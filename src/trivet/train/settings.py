@@ -1,4 +1,4 @@
-"""What a training run is told, and what comes of it."""
+"""What a training run is told."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import get_args
 from pydantic import JsonValue
 
 from trivet.errors import SettingsError
-from trivet.model.artifact import Manifest
 from trivet.rows.contract import Kind, Task
 
 #: Settings that say where a model is read from and goes to; all others shape it.
@@ -51,12 +50,3 @@ class TrainSettings:
         settings = {name: value for name, value in asdict(self).items() if name not in NOT_SHAPING}
         as_json: dict[str, JsonValue] = json.loads(json.dumps(settings, sort_keys=True))
         return as_json
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """The version that the settings lead to, whether this run made it, and the current version."""
-
-    manifest: Manifest
-    trained: bool
-    current: str | None
