@@ -99,22 +99,66 @@ def test_one_value_stands_for_a_list_of_one(tmp_path: Path) -> None:
     assert defaults(tmp_path, '[train]\nid = "flight_id"')["train"] == {"id": ["flight_id"]}
 
 
-def test_flags_that_name_a_target_describe_another_table(tmp_path: Path) -> None:
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder with the project's trivet.toml, and a table of another kind."""
     (tmp_path / "trivet.toml").write_text((ROOT / "trivet.toml").read_text())
-    rows = [[n % 7, n % 2] for n in range(40)]
-    table = write_csv(tmp_path / "table.csv", ["x", "y"], rows)
-    result = run_trivet("train", "--data", table, "--target", "y", cwd=tmp_path)
+    write_csv(tmp_path / "table.csv", ["x", "y"], [[n % 7, n % 2] for n in range(40)])
+    return tmp_path
+
+
+def test_flags_that_name_a_target_describe_another_table(checkout: Path) -> None:
+    result = run_trivet("train", "--data", "table.csv", "--target", "y", cwd=checkout)
     assert result.returncode == 0, result.stderr
     assert "published model " in result.stdout
-    assert (tmp_path / "models/model/current").exists()
+    assert (checkout / "models/model/current").exists()
+    assert result.stderr == (
+        "trivet.toml: [train] is not used, because --target describes another table; only "
+        "models-dir still applies\n"
+    )
 
 
-def test_data_alone_is_another_table_of_the_same_kind(tmp_path: Path) -> None:
-    (tmp_path / "trivet.toml").write_text((ROOT / "trivet.toml").read_text())
+@pytest.mark.parametrize(
+    "settings", ['models-dir = "models"', '[train]\ndata = "other.csv"\ntarget = "z"']
+)
+def test_nothing_is_said_where_the_flags_drop_no_setting(checkout: Path, settings: str) -> None:
+    (checkout / "trivet.toml").write_text(settings)
+    result = run_trivet("train", "--data", "table.csv", "--target", "y", cwd=checkout)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_data_alone_is_another_table_of_the_same_kind(checkout: Path) -> None:
     table = ROOT / "data/flights_november.csv"
-    result = run_trivet("train", "--data", table, cwd=tmp_path)
+    result = run_trivet("train", "--data", table, cwd=checkout)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "published flights " in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "environment"),
+    [
+        (["--estimator", "random_forest"], {}),
+        ([], {"TRIVET_TRAIN_ESTIMATOR": "random_forest"}),
+    ],
+)
+def test_hyperparameters_of_the_file_are_for_the_estimator_of_the_file(
+    checkout: Path, options: list[str], environment: dict[str, str]
+) -> None:
+    table = ROOT / "data/flights_november.csv"
+    result = run_trivet("train", "--data", table, *options, cwd=checkout, **environment)
     assert result.returncode == 0, result.stderr
     assert "published flights " in result.stdout
+    assert result.stderr == (
+        "trivet.toml: [train.params] is not used, because it is for hist_gradient_boosting, not "
+        "for random_forest\n"
+    )
+
+
+def test_hyperparameters_on_the_command_line_are_for_the_estimator_there(checkout: Path) -> None:
+    options = ["--estimator", "random_forest", "--param", "n_estimators=3"]
+    table = ROOT / "data/flights_november.csv"
+    result = run_trivet("train", "--data", table, *options, cwd=checkout)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_tables_stand_for_pairs(tmp_path: Path) -> None:

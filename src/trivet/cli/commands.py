@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
+from click.core import ParameterSource
 
 import trivet
 from trivet.batch.settings import BatchSettings
@@ -27,7 +28,7 @@ from trivet.cli.options import (
     seconds,
     workers,
 )
-from trivet.cli.settings_file import DescribedByFlags, literal, load_defaults, pairs
+from trivet.cli.settings_file import TrainCommand, literal, load_defaults, pairs
 from trivet.cpus import cpu_limit, limit_threads
 from trivet.errors import TrivetError
 from trivet.online.settings import ServeSettings
@@ -80,13 +81,18 @@ class Trivet(click.Group):
 @click.pass_context
 def main(ctx: click.Context, config: Path) -> None:
     """Take a scikit-learn model to production: train it, predict in batches, serve it."""
-    explicit = ctx.get_parameter_source("config") is not click.core.ParameterSource.DEFAULT
+    explicit = ctx.get_parameter_source("config") is not ParameterSource.DEFAULT
     ctx.default_map = load_defaults(config, main, required=explicit)
 
 
-@main.command(cls=DescribedByFlags)
+@main.command(cls=TrainCommand)
 @click.option("--data", type=FILE, required=True, help="The table to learn from: .csv or .parquet.")
-@click.option("--target", metavar="COLUMN", required=True, help="The column to predict.")
+@click.option(
+    "--target",
+    metavar="COLUMN",
+    required=True,
+    help="The column to predict. If given here, [train] in trivet.toml is not used.",
+)
 @click.option(
     "--id",
     metavar="COLUMN",

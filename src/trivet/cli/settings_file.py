@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from trivet.errors import SettingsError, did_you_mean
+from trivet.train.settings import TrainSettings
 
 #: Tables of the file that stand for an option which takes NAME=VALUE, more than once.
 PAIRS = {"params": "param", "kinds": "kind"}
@@ -53,18 +55,35 @@ def load_defaults(path: Path, root: click.Group, required: bool) -> Section:
         raise SettingsError(f"{path}: {error}") from error
 
 
-class DescribedByFlags(click.Command):
-    """With --target on the command line, the flags describe the table, and not trivet.toml.
+class TrainCommand(click.Command):
+    """Uses of trivet.toml only what fits the table and the estimator in hand.
 
-    Identifiers or a time column of the file's own table would be wrong for any other.
+    With --target on the command line, the flags describe the table: identifiers or a time column of
+    the file's own table would be wrong for any other. Hyperparameters in the file are for the
+    estimator in the file. A line on stderr says what is not used.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the options, without the file's defaults for what describes a table."""
+        """Parse the options, without what doesn't fit."""
+        file = kept = ctx.default_map or {}
         if any(arg.partition("=")[0] == "--target" for arg in args):
-            kept = {"models_dir": (ctx.default_map or {}).get("models_dir")}
-            ctx.default_map = {name: value for name, value in kept.items() if value is not None}
-        return super().parse_args(ctx, args)
+            kept = {name: value for name, value in file.items() if name == "models_dir"}
+        ctx.default_map = kept
+        rest = super().parse_args(ctx, args)
+        source, used = ctx.get_parameter_source, ctx.params["estimator"]
+        if any(source(name) is ParameterSource.DEFAULT for name in file.keys() - kept.keys()):
+            why = "--target describes another table; only models-dir still applies"
+            _say_unused(ctx, "[train]", why)
+        estimator = file.get("estimator", TrainSettings.estimator)
+        if source("param") is ParameterSource.DEFAULT_MAP and used != estimator:
+            ctx.params["param"] = ()
+            _say_unused(ctx, "[train.params]", f"it is for {estimator}, not for {used}")
+        return rest
+
+
+def _say_unused(ctx: click.Context, section: str, why: str) -> None:
+    path = ctx.find_root().params["config"]
+    click.echo(f"{path}: {section} is not used, because {why}", err=True)
 
 
 def pairs(option: str, texts: tuple[str, ...]) -> list[tuple[str, str]]:
