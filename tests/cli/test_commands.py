@@ -136,10 +136,7 @@ def test_data_alone_is_another_table_of_the_same_kind(checkout: Path) -> None:
 
 @pytest.mark.parametrize(
     ("options", "environment"),
-    [
-        (["--estimator", "random_forest"], {}),
-        ([], {"TRIVET_TRAIN_ESTIMATOR": "random_forest"}),
-    ],
+    [(["--estimator", "random_forest"], {}), ([], {"TRIVET_TRAIN_ESTIMATOR": "random_forest"})],
 )
 def test_hyperparameters_of_the_file_are_for_the_estimator_of_the_file(
     checkout: Path, options: list[str], environment: dict[str, str]

@@ -29,43 +29,11 @@ from trivet.cli.options import (
     workers,
 )
 from trivet.cli.settings_file import TrainCommand, literal, load_defaults, pairs
+from trivet.cli.trouble import Trivet
 from trivet.cpus import cpu_limit, limit_threads
-from trivet.errors import TrivetError
 from trivet.online.settings import ServeSettings
 from trivet.rows.contract import Kind
 from trivet.train.settings import TrainSettings
-
-#: What the packages of each extra are imported as.
-EXTRAS = {
-    "train,batch": {"joblib", "pyarrow"},
-    "batch": {"fsspec"},
-    "cluster": {"dask", "distributed"},
-    "pipeline": {"pandas", "scipy", "sklearn"},
-    "online": {"fastapi", "fastapi_swagger", "prometheus_client", "starlette", "uvicorn"},
-}
-
-
-class Trouble(click.ClickException):
-    """Expected trouble as the command shows it: one line, and the exit code of its kind."""
-
-    def __init__(self, error: TrivetError) -> None:
-        super().__init__(str(error))
-        self.exit_code = error.exit_code  # type: ignore[misc] # of the instance, as click says
-
-
-class Trivet(click.Group):
-    """A group whose commands print expected trouble as one line, and exit with 1."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
-        try:
-            return super().invoke(ctx)
-        except TrivetError as error:
-            raise Trouble(error) from error
-        except ModuleNotFoundError as error:
-            if error.name is None or error.name.startswith("trivet"):
-                raise
-            raise click.ClickException(_missing_package(error.name)) from error
 
 
 @click.group(
@@ -329,10 +297,3 @@ def rollback(model: str, models_dir: Path) -> None:
     from trivet.model.store import ModelStore
 
     click.echo(f"{model}: current is {ModelStore(models_dir).rollback(model)}")
-
-
-def _missing_package(module: str) -> str:
-    for extra, modules in EXTRAS.items():
-        if module in modules:
-            return f"{module} is not installed: pip install 'trivet[{extra}]'"
-    return f"{module} is not installed: pip install {module}"
