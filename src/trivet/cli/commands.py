@@ -21,12 +21,13 @@ from trivet.cli.options import (
     MODEL,
     MODEL_VERSION,
     MODELS_DIR,
+    WORKERS,
     Character,
     Names,
     RejectedLimit,
+    defaults_from,
     limit,
     seconds,
-    workers,
 )
 from trivet.cli.settings_file import TrainCommand, literal, load_defaults, pairs
 from trivet.cli.trouble import Trivet
@@ -53,6 +54,7 @@ def main(ctx: click.Context, config: Path) -> None:
     ctx.default_map = load_defaults(config, main, required=explicit)
 
 
+@defaults_from(TrainSettings)
 @main.command(cls=TrainCommand)
 @click.option("--data", type=FILE, required=True, help="The table to learn from: .csv or .parquet.")
 @click.option(
@@ -95,7 +97,6 @@ def main(ctx: click.Context, config: Path) -> None:
 @click.option(
     "--estimator",
     metavar="NAME",
-    default=TrainSettings.estimator,
     help="hist_gradient_boosting, random_forest, extra_trees, logistic or ridge.",
 )
 @click.option(
@@ -107,13 +108,10 @@ def main(ctx: click.Context, config: Path) -> None:
 @click.option(
     "--held-out",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=TrainSettings.held_out,
     help="Share of rows kept back to measure the model.",
 )
-@click.option("--seed", type=click.IntRange(0), default=TrainSettings.seed, help="Random seed.")
-@click.option(
-    "--promote/--no-promote", default=TrainSettings.promote, help="Make the new version current."
-)
+@click.option("--seed", type=click.IntRange(0), help="Random seed.")
+@click.option("--promote/--no-promote", help="Make the new version current.")
 @click.option("--force", is_flag=True, help="Train even if the model is up to date.")
 @MODEL
 @MODELS_DIR
@@ -129,6 +127,7 @@ def train(**options: Any) -> None:
     click.echo(summary(train(TrainSettings(**options))))
 
 
+@defaults_from(BatchSettings)
 @main.command()
 @click.option(
     "--input",
@@ -150,16 +149,12 @@ def train(**options: Any) -> None:
     help="Carry these along; by default, all that are no features.",
 )
 @click.option(
-    "--delimiter",
-    type=Character(),
-    default=BatchSettings.delimiter,
-    help="What separates the cells of a CSV, in and out.",
+    "--delimiter", type=Character(), help="What separates the cells of a CSV, in and out."
 )
 @click.option(
     "--max-rejected",
     metavar="ROWS|SHARE",
     type=RejectedLimit(),
-    default=BatchSettings.max_rejected,
     help="End with 3 where more rows are rejected; 0: at the first.",
 )
 @click.option("--resume", is_flag=True, help="Go on with a run that was ended midway.")
@@ -169,7 +164,7 @@ def train(**options: Any) -> None:
     type=click.IntRange(1),
     help="Predict at most so many at a time; by default, as wide as they are.",
 )
-@workers(BatchSettings.workers)
+@WORKERS
 @click.option("--cluster", metavar="ADDRESS", help="A Dask scheduler to hand the parts to.")
 @MODEL
 @MODEL_VERSION
@@ -187,6 +182,7 @@ def batch_predict(**options: Any) -> None:
         click.echo(line, err=settings.output == "-")
 
 
+@defaults_from(ServeSettings)
 @main.command()
 @click.argument(
     "serve", required=False, type=click.Choice(["serve"]), metavar="", expose_value=False
@@ -199,32 +195,17 @@ def batch_predict(**options: Any) -> None:
     envvar=["TRIVET_SERVE_PORT", "AIP_HTTP_PORT"],
     help="The port.",
 )
-@workers(ServeSettings.workers)
-@limit("--max-body", "BYTES", ServeSettings.max_body, "Refuse larger requests.")
-@limit("--max-rows", "RECORDS", ServeSettings.max_rows, "Refuse requests of more records.")
-@limit(
-    "--max-in-flight",
-    "REQUESTS",
-    ServeSettings.max_in_flight,
-    "Turn away what comes beyond, in each worker.",
-)
-@seconds("--deadline", ServeSettings.deadline, "Give up a request after this long.", least=0.1)
-@seconds(
-    "--drain",
-    ServeSettings.drain,
-    "After SIGTERM, go on answering for this long, but not be ready.",
-)
-@seconds(
-    "--reload-every",
-    ServeSettings.reload_every,
-    "How often to look for another current version; 0: never.",
-)
+@WORKERS
+@limit("--max-body", "BYTES", "Refuse larger requests.")
+@limit("--max-rows", "RECORDS", "Refuse requests of more records.")
+@limit("--max-in-flight", "REQUESTS", "Turn away what comes beyond, in each worker.")
+@seconds("--deadline", "Give up a request after this long.", least=0.1)
+@seconds("--drain", "After SIGTERM, go on answering for this long, but not be ready.")
+@seconds("--reload-every", "How often to look for another current version; 0: never.")
 @click.option(
     "--api-key-file", type=FILE, help="Answer only callers with a key from this file, one a line."
 )
-@click.option(
-    "--access-log/--no-access-log", default=ServeSettings.access_log, help="Log every request."
-)
+@click.option("--access-log/--no-access-log", help="Log every request.")
 @click.option(
     "--predict-route",
     metavar="PATH",

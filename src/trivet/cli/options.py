@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 import click
 
 from trivet.batch.settings import BatchSettings, MaxRejected
-from trivet.cpus import Workers
 
 Command = Callable[..., Any]
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -28,35 +28,44 @@ MODEL_VERSION = click.option(
 )
 
 
-def limit(name: str, unit: str, default: int, text: str) -> Callable[[Command], Command]:
-    """An option that bounds what a service takes on."""
-    return click.option(name, metavar=unit, type=click.IntRange(1), default=default, help=text)
-
-
-def seconds(name: str, default: float, text: str, least: float = 0) -> Callable[[Command], Command]:
-    """An option that is a time."""
-    return click.option(
-        name, metavar="SECONDS", type=click.FloatRange(least), default=default, help=text
-    )
-
-
-def workers(default: Workers) -> Callable[[Command], Command]:
-    """How many worker processes there are."""
-    return click.option(
-        "--workers",
-        metavar="NUMBER|auto",
-        type=NumberOrAuto(1),
-        default=default,
-        help="Worker processes; auto: one per processor.",
-    )
-
-
 class NumberOrAuto(click.IntRange):
     """A whole number, or ``auto``."""
 
     def convert(self, value: Any, *context: Any) -> Any:
         """The number, or ``auto``."""
         return value if value == "auto" else super().convert(value, *context)
+
+
+WORKERS = click.option(
+    "--workers",
+    metavar="NUMBER|auto",
+    type=NumberOrAuto(1),
+    help="Worker processes; auto: one per processor.",
+)
+
+
+def limit(name: str, unit: str, text: str) -> Callable[[Command], Command]:
+    """An option that bounds what a service takes on."""
+    return click.option(name, metavar=unit, type=click.IntRange(1), help=text)
+
+
+def seconds(name: str, text: str, least: float = 0) -> Callable[[Command], Command]:
+    """An option that is a time."""
+    return click.option(name, metavar="SECONDS", type=click.FloatRange(least), help=text)
+
+
+def defaults_from(settings: type) -> Callable[[click.Command], click.Command]:
+    """Give each option of a command the default of the settings' field of its name."""
+    known = {field.name: field.default for field in fields(settings)}
+
+    def give(command: click.Command) -> click.Command:
+        for param in command.params:
+            default = known.get(param.name or "", MISSING)
+            if default is not MISSING:
+                param.default = default
+        return command
+
+    return give
 
 
 class RejectedLimit(click.ParamType[Any]):
