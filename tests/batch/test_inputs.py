@@ -7,7 +7,7 @@ import gzip
 import io
 import json
 import subprocess
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from trivet.batch.inputs import open_input
 from trivet.batch.parts import parts_of
 from trivet.batch.run import batch_predict
 from trivet.batch.settings import BatchSettings, MaxRejected
-from trivet.batch.tally import PartReport, Summary
+from trivet.batch.tally import Summary
 from trivet.errors import TableError
 from trivet.model.compiled import CompiledPipeline
 from trivet.rows.arrays import Rows
@@ -536,12 +536,12 @@ def test_a_file_that_grows_while_it_is_read_is_not_predicted(
 ) -> None:
     source = write_csv(tmp_path / "in.csv", HEADER, [[n, "-", "001", 1] for n in range(50)])
 
-    def grow(reports: Iterable[PartReport], _: int) -> Iterator[PartReport]:
-        for report in reports:
-            if report.number == 1:
-                with source.open("a") as file:
-                    file.write("50,-,001,1\n51,-,0")
-            yield report
+    def grow(rows: int, done: int, total: int) -> None:
+        if rows and not grown:
+            with source.open("a") as file:
+                grown.append(file.write("50,-,001,1\n51,-,0"))
+
+    grown: list[int] = []
 
     options = BatchSettings(str(source), str(tmp_path / "out.csv"), models_dir=store)
     with pytest.raises(TableError, match=r"in\.csv: changed while it was read"):

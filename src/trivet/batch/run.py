@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -35,16 +35,17 @@ from trivet.model.predictor import Predictor
 from trivet.model.store import ModelStore
 from trivet.rows.sources import STANDARD, find_sources
 
-Watch = Callable[[Iterable[PartReport], int], Iterable[PartReport]]
+#: Called with the rows and bytes done so far, and the bytes of all.
+Watch = Callable[[int, int, int], object]
 
 
-def batch_predict(settings: BatchSettings, watch: Watch = lambda reports, _: reports) -> Summary:
+def batch_predict(settings: BatchSettings, watch: Watch = lambda *_: None) -> Summary:
     """Predict every row of ``input``; ``output`` appears whole or not at all.
 
     The output holds the columns carried along, then ``prediction``, for a classifier
     ``probability_LABEL`` a label, and ``model_version``. Rejected rows go to
-    ``OUTPUT.rejected.csv``, the summary to ``OUTPUT.summary.json``. ``watch`` is handed the reports
-    of parts, and the bytes of all, and hands them on. Raises `TrivetError`, also for a
+    ``OUTPUT.rejected.csv``, the summary to ``OUTPUT.summary.json``. ``watch`` is called
+    after each part; what an earlier run has done doesn't count. Raises `TrivetError`, also for a
     KeyboardInterrupt.
     """
     artifact = ModelStore(settings.models_dir).artifact(settings.model, settings.model_version)
@@ -92,7 +93,7 @@ def _run(settings: BatchSettings, output: Output, artifact: Artifact, watch: Wat
         workers = workers_for(inputs, worker_count(settings.workers))
         reports = fan_out(job, lambda: parts_of(inputs), workers, settings.cluster)
         with closing(reports):
-            done = join_shards(watch(reports, total), job, output, settings.max_rejected)
+            done = join_shards(_watched(reports, total, watch), job, output, settings.max_rejected)
         for each in inputs:
             each.source.check_unchanged()
         summary = summarise(done, artifact.manifest, time.monotonic() - started, absent)
@@ -101,6 +102,18 @@ def _run(settings: BatchSettings, output: Output, artifact: Artifact, watch: Wat
             _check(summary, settings, output)
             publish(summary, job, output)
         return summary
+
+
+def _watched(reports: Iterable[PartReport], total: int, watch: Watch) -> Iterator[PartReport]:
+    rows = done = 0
+    watch(rows, done, total)
+    for report in reports:
+        if report.resumed:
+            total -= report.weight
+        else:
+            rows, done = rows + report.rows, done + report.weight
+        watch(rows, done, total)
+        yield report
 
 
 def _inputs(settings: BatchSettings, output: Output, spool: Path) -> list[InputFile]:

@@ -29,6 +29,7 @@ from trivet.cli.options import (
     limit,
     seconds,
 )
+from trivet.cli.progress import Progress
 from trivet.cli.settings_file import TrainCommand, literal, load_defaults, pairs
 from trivet.cli.trouble import Trivet
 from trivet.cpus import cpu_limit, limit_threads
@@ -172,12 +173,13 @@ def train(**options: Any) -> None:
 def batch_predict(**options: Any) -> None:
     """Predict every row of a table, or of many."""
     limit_threads(cpu_limit())
-    from trivet.batch.progress import lines_of, shown
     from trivet.batch.run import batch_predict
+    from trivet.batch.summary import lines_of
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops a run as Ctrl-C does
     settings = BatchSettings(**options)
-    summary = batch_predict(settings, shown)
+    with Progress() as watch:
+        summary = batch_predict(settings, watch)
     for line in lines_of(summary, settings.output):
         click.echo(line, err=settings.output == "-")
 
