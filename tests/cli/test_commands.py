@@ -178,8 +178,8 @@ def test_tables_stand_for_pairs(tmp_path: Path) -> None:
         ("modle = 'm'", "modle is not a setting; did you mean 'model'"),
         ("[models]\nmodels-dir = 'x'", r"\[models\] models-dir is not a setting"),
         ("[models.lst]\nmodel = 'x'", r"\[models\] lst is not a setting; did you mean 'list'"),
-        ("[models]\nlist = 1", "list is not a setting|list is not a value but a section"),
-        ("[serve", "can't be read as TOML"),
+        ("[models]\nlist = 1", "list is a section, not a value"),
+        ("[serve", "cannot be read as TOML"),
     ],
 )
 def test_a_wrong_file_of_settings_is_named(tmp_path: Path, text: str, message: str) -> None:

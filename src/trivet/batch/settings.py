@@ -1,4 +1,4 @@
-"""What a batch run is told."""
+"""The settings of a batch run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class MaxRejected:
 
     @classmethod
     def parse(cls, text: str) -> MaxRejected:
-        """The limit that a text stands for: ``100``, or ``1%``; raises `ValueError`."""
+        """The limit written as ``100`` or ``1%``; raises `ValueError`."""
         is_share = text.endswith("%")
         number = float(text[:-1]) / 100 if is_share else int(text)
         if not 0 <= number <= (1 if is_share else number):
@@ -25,19 +25,19 @@ class MaxRejected:
         return cls(number, is_share)
 
     def __str__(self) -> str:
-        """The text that stands for this limit."""
+        """As `parse` reads it."""
         return f"{self.number * 100:g}%" if self.is_share else str(self.number)
 
     def allows(self, rejected: int, rows: int) -> bool:
-        """Whether so many of the rows may be rejected."""
+        """Whether this many of the rows may be rejected."""
         return rejected <= (self.number * rows if self.is_share else self.number)
 
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """What a batch run is told. ``input`` and ``output`` are paths or addresses, ``-`` for stdio.
+    """Settings of one batch run; ``input`` and ``output`` are paths, addresses, or ``-`` for stdio.
 
-    ``columns`` are carried along, by default all that are no features.
+    ``columns`` are copied to the output, by default all that are not features.
     """
 
     input: str

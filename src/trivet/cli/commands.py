@@ -1,8 +1,8 @@
 """The commands: they map options onto functions, nothing else.
 
-Each option is reachable three ways: ``--port 80``, ``TRIVET_SERVE_PORT=80``, and ``port = 80``
-under ``[serve]`` in trivet.toml. The command line wins over the environment, that over the file,
-and the file over the default.
+Every option can be set in three ways: ``--port 80``, ``TRIVET_SERVE_PORT=80``, and ``port = 80``
+under ``[serve]`` in trivet.toml. The command line wins over the environment, the environment over
+the file, and the file over the default.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from trivet.train.settings import TrainSettings
     },
 )
 @click.version_option(trivet.__version__)
-@click.option("--config", type=FILE, default=Path("trivet.toml"), help="The file of settings.")
+@click.option("--config", type=FILE, default=Path("trivet.toml"), help="The settings file.")
 @click.pass_context
 def main(ctx: click.Context, config: Path) -> None:
     """Take a scikit-learn model to production: train it, predict in batches, serve it."""
@@ -57,7 +57,7 @@ def main(ctx: click.Context, config: Path) -> None:
 
 @defaults_from(TrainSettings)
 @main.command(cls=TrainCommand)
-@click.option("--data", type=FILE, required=True, help="The table to learn from: .csv or .parquet.")
+@click.option("--data", type=FILE, required=True, help="The table to train on: .csv or .parquet.")
 @click.option(
     "--target",
     metavar="COLUMN",
@@ -68,32 +68,32 @@ def main(ctx: click.Context, config: Path) -> None:
     "--id",
     metavar="COLUMN",
     multiple=True,
-    help="Identifier column: carried through, never a feature. Repeatable.",
+    help="An identifier: copied to the predictions, never a feature. Repeatable.",
 )
 @click.option(
-    "--exclude", metavar="COLUMN", multiple=True, help="Leave this column out. Repeatable."
+    "--exclude", metavar="COLUMN", multiple=True, help="A column to leave out. Repeatable."
 )
 @click.option(
     "--time-column",
     metavar="COLUMN",
-    help="Hold out the latest rows by this column; else a random share.",
+    help="Hold out the latest rows by this column, instead of random ones.",
 )
 @click.option(
     "--kind",
     metavar="COLUMN=KIND",
     multiple=True,
-    help=f"What a column is: {', '.join(get_args(Kind))}. Repeatable.",
+    help=f"The kind of a column: {', '.join(get_args(Kind))}. Repeatable.",
 )
 @click.option(
     "--nullable",
     metavar="COLUMN",
     multiple=True,
-    help="A feature that may be missing, even if it never was in training. Repeatable.",
+    help="A feature that may be missing even if it never is in this table. Repeatable.",
 )
 @click.option(
     "--task",
     type=click.Choice(["classification", "regression"]),
-    help="What to learn; inferred from the target by default.",
+    help="The kind of prediction. By default, inferred from the target.",
 )
 @click.option(
     "--estimator",
@@ -109,15 +109,15 @@ def main(ctx: click.Context, config: Path) -> None:
 @click.option(
     "--held-out",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    help="Share of rows kept back to measure the model.",
+    help="The share of rows held out to measure the model.",
 )
-@click.option("--seed", type=click.IntRange(0), help="Random seed.")
+@click.option("--seed", type=click.IntRange(0), help="The random seed.")
 @click.option("--promote/--no-promote", help="Make the new version current.")
 @click.option("--force", is_flag=True, help="Train even if the model is up to date.")
 @MODEL
 @MODELS_DIR
 def train(**options: Any) -> None:
-    """Learn a model from a table and publish it."""
+    """Train a model on a table and publish it."""
     limit_threads(cpu_limit())
     from trivet.train.report import summary
     from trivet.train.run import train
@@ -134,44 +134,46 @@ def train(**options: Any) -> None:
     "--input",
     metavar="PATH",
     required=True,
-    help="A file, a directory, a glob, an address such as s3://..., or -: "
-    ".csv, .jsonl (also .gz, .zst), .parquet, .arrow.",
+    help="A file, a directory, a glob, an address such as s3://..., or - for stdin. "
+    "Formats: .csv and .jsonl, also with .gz or .zst; .parquet; .arrow.",
 )
 @click.option(
     "--output",
     metavar="PATH",
     required=True,
-    help="What to write: .csv or .parquet, DIRECTORY/ for a directory of parts, or -.",
+    help="A .csv or .parquet file, DIRECTORY/ for one file per part, or - for stdout.",
 )
 @click.option(
     "--columns",
     metavar="NAME,...",
     type=Names(),
-    help="Carry these along; by default, all that are no features.",
+    help="The columns to copy to the output. By default, all that are not features.",
 )
 @click.option(
-    "--delimiter", type=Character(), help="What separates the cells of a CSV, in and out."
+    "--delimiter",
+    type=Character(),
+    help="The character between the cells of a CSV, read or written.",
 )
 @click.option(
     "--max-rejected",
     metavar="ROWS|SHARE",
     type=RejectedLimit(),
-    help="End with 3 where more rows are rejected; 0: at the first.",
+    help="Exit with code 3 if more rows than this are rejected; 0 stops at the first.",
 )
-@click.option("--resume", is_flag=True, help="Go on with a run that was ended midway.")
+@click.option("--resume", is_flag=True, help="Continue a run that did not finish.")
 @click.option(
     "--chunk-rows",
     metavar="ROWS",
     type=click.IntRange(1),
-    help="Predict at most so many at a time; by default, as wide as they are.",
+    help="Predict at most this many rows at a time. By default, it depends on their width.",
 )
 @WORKERS
-@click.option("--cluster", metavar="ADDRESS", help="A Dask scheduler to hand the parts to.")
+@click.option("--cluster", metavar="ADDRESS", help="The Dask scheduler of a cluster to run on.")
 @MODEL
 @MODEL_VERSION
 @MODELS_DIR
 def batch_predict(**options: Any) -> None:
-    """Predict every row of a table, or of many."""
+    """Predict every row of one table, or of many."""
     limit_threads(cpu_limit())
     from trivet.batch.run import batch_predict
     from trivet.batch.summary import lines_of
@@ -195,37 +197,37 @@ def batch_predict(**options: Any) -> None:
     type=click.IntRange(0, 65535),
     default=8000,
     envvar=["TRIVET_SERVE_PORT", "AIP_HTTP_PORT"],
-    help="The port.",
+    help="The port to listen on.",
 )
 @WORKERS
-@limit("--max-body", "BYTES", "Refuse larger requests.")
-@limit("--max-rows", "RECORDS", "Refuse requests of more records.")
-@limit("--max-in-flight", "REQUESTS", "Turn away what comes beyond, in each worker.")
-@seconds("--deadline", "Give up a request after this long.", least=0.1)
-@seconds("--drain", "After SIGTERM, go on answering for this long, but not be ready.")
-@seconds("--reload-every", "How often to look for another current version; 0: never.")
+@limit("--max-body", "BYTES", "Refuse requests larger than this.")
+@limit("--max-rows", "RECORDS", "Refuse requests with more records than this.")
+@limit("--max-in-flight", "REQUESTS", "Refuse requests beyond this many at once, in each worker.")
+@seconds("--deadline", "Give up on a request after this long.", least=0.1)
+@seconds("--drain", "After SIGTERM, keep answering for this long while reporting not ready.")
+@seconds("--reload-every", "How often to check for a new current version; 0: never.")
 @click.option(
-    "--api-key-file", type=FILE, help="Answer only callers with a key from this file, one a line."
+    "--api-key-file", type=FILE, help="Answer only callers with a key from this file, one per line."
 )
 @click.option("--access-log/--no-access-log", help="Log every request.")
 @click.option(
     "--predict-route",
     metavar="PATH",
     envvar=["TRIVET_SERVE_PREDICT_ROUTE", "AIP_PREDICT_ROUTE"],
-    help="Answer here as at /predict, too.",
+    help="Another path for /predict.",
 )
 @click.option(
     "--health-route",
     metavar="PATH",
     envvar=["TRIVET_SERVE_HEALTH_ROUTE", "AIP_HEALTH_ROUTE"],
-    help="Answer here as at /health, too.",
+    help="Another path for /health/ready.",
 )
 @MODEL
 @MODEL_VERSION
 @MODELS_DIR
 def serve(host: str, port: int, **options: Any) -> None:
     """Answer requests over HTTP."""
-    # One thread a worker: a request is small, and threads of several workers would fight for cores.
+    # One thread per worker: requests are small, and more threads would compete for cores.
     limit_threads(1)
     from trivet.online.server import serve
 
@@ -234,7 +236,7 @@ def serve(host: str, port: int, **options: Any) -> None:
 
 @main.group()
 def models() -> None:
-    """Look at the stored models, and choose the version in use."""
+    """Look at the stored models, and choose the current version."""
 
 
 @models.command("list")
@@ -252,7 +254,7 @@ def list_models(models_dir: Path) -> None:
 @MODEL
 @MODELS_DIR
 def show(version: str | None, model: str, models_dir: Path) -> None:
-    """Print the report of a version, the current one by default."""
+    """Print the report of a version, by default the current one."""
     from trivet.model.artifact import REPORT
     from trivet.model.store import ModelStore
 
@@ -265,7 +267,7 @@ def show(version: str | None, model: str, models_dir: Path) -> None:
 @MODEL
 @MODELS_DIR
 def promote(version: str, model: str, models_dir: Path) -> None:
-    """Make a version the current one."""
+    """Make a version current."""
     from trivet.model.store import ModelStore
 
     ModelStore(models_dir).promote(model, version)
@@ -276,7 +278,7 @@ def promote(version: str, model: str, models_dir: Path) -> None:
 @MODEL
 @MODELS_DIR
 def rollback(model: str, models_dir: Path) -> None:
-    """Go back to the version that was current before."""
+    """Make the version current that was current before."""
     from trivet.model.store import ModelStore
 
     click.echo(f"{model}: current is {ModelStore(models_dir).rollback(model)}")

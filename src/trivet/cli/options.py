@@ -1,4 +1,4 @@
-"""Options that several commands share, and what the texts of options stand for."""
+"""Options that several commands share, and the types of their values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MODELS_DIR = click.option(
     help="Where models are stored.",
 )
 MODEL_VERSION = click.option(
-    "--model-version", metavar="VERSION", help="Use this version, not the current one."
+    "--model-version", metavar="VERSION", help="Use this version instead of the current one."
 )
 
 
@@ -45,17 +45,17 @@ WORKERS = click.option(
 
 
 def limit(name: str, unit: str, text: str) -> Callable[[Command], Command]:
-    """An option that bounds what a service takes on."""
+    """An option that limits the load on the service."""
     return click.option(name, metavar=unit, type=click.IntRange(1), help=text)
 
 
 def seconds(name: str, text: str, least: float = 0) -> Callable[[Command], Command]:
-    """An option that is a time."""
+    """An option that is a duration."""
     return click.option(name, metavar="SECONDS", type=click.FloatRange(least), help=text)
 
 
 def defaults_from(settings: type) -> Callable[[click.Command], click.Command]:
-    """Give each option of a command the default of the settings' field of its name."""
+    """Give each option of a command the default of the field of ``settings`` with its name."""
     known = {field.name: field.default for field in fields(settings)}
 
     def give(command: click.Command) -> click.Command:
@@ -69,7 +69,7 @@ def defaults_from(settings: type) -> Callable[[click.Command], click.Command]:
 
 
 class RejectedLimit(click.ParamType[Any]):
-    """How many rows may be rejected: a number, or a share written with %."""
+    """How many rows may be rejected: a number, or a share such as ``1%``."""
 
     name = "limit"
 
@@ -82,7 +82,7 @@ class RejectedLimit(click.ParamType[Any]):
 
 
 class Names(click.ParamType[Any]):
-    """Names separated by commas, quoted as in a CSV where they hold one; a list in the file."""
+    """Names separated by commas, quoted as in a CSV if they contain one; in the file, a list."""
 
     name = "names"
 

@@ -11,7 +11,7 @@ import click
 
 from trivet.errors import TrivetError
 
-#: Commands that need several extras, and the extra that brings them all.
+#: Commands that need several extras, and the extra that includes them.
 LEGS = {"train": "train", "batch-predict": "batch"}
 
 
@@ -40,7 +40,7 @@ class Trivet(click.Group):
 
 
 def missing_package(module: str, command: str | None) -> str:
-    """What to install where a command lacks a module: an extra, or a package of the user's own."""
+    """What to install if a command lacks a module: an extra, or a package of the user's own."""
     package = "scikit-learn" if module == "sklearn" else module.replace("_", "-")
     trivet = distribution("trivet")
     for requirement in trivet.requires or ():

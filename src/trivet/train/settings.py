@@ -1,4 +1,4 @@
-"""What a training run is told."""
+"""The settings of a training run."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pydantic import JsonValue
 from trivet.errors import SettingsError
 from trivet.rows.contract import Kind, Task
 
-#: Settings that say where a model is read from and goes to; all others shape it.
+#: Settings that only say what is read and where a model goes; all others shape the model.
 NOT_SHAPING = {"data", "model", "models_dir", "promote", "force"}
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Settings of one training run; raises `SettingsError` for a kind that there is not."""
+    """Settings of one training run; raises `SettingsError` for an unknown kind."""
 
     data: Path
     target: str
@@ -39,7 +39,7 @@ class TrainSettings:
     force: bool = False
 
     def __post_init__(self) -> None:
-        """Check what types alone don't."""
+        """Check what the types do not."""
         for name, kind in self.kinds.items():
             if kind not in get_args(Kind):
                 known = ", ".join(get_args(Kind))
