@@ -78,14 +78,9 @@ class Fault:
     nearest: str | None = None
 
     def __str__(self) -> str:
-        place = ", ".join(
-            part
-            for part in (
-                None if self.row is None else f"row {self.row}",
-                None if self.field is None else f"field {self.field!r}",
-            )
-            if part
-        )
+        row = "" if self.row is None else f"row {self.row}"
+        field = "" if self.field is None else f"field {self.field!r}"
+        place = ", ".join(filter(None, (row, field)))
         hint = f"; did you mean {self.nearest!r}?" if self.nearest else ""
         return f"{place + ': ' if place else ''}expected {self.expected}{hint}"
 

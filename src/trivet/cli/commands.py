@@ -16,6 +16,7 @@ from click.core import ParameterSource
 
 import trivet
 from trivet.batch.settings import BatchSettings
+from trivet.cli.listing import describe
 from trivet.cli.options import (
     FILE,
     MODEL,
@@ -33,19 +34,16 @@ from trivet.cli.progress import Progress
 from trivet.cli.settings_file import TrainCommand, literal, load_defaults, pairs
 from trivet.cli.trouble import Trivet
 from trivet.cpus import cpu_limit, limit_threads
+from trivet.model.artifact import REPORT
+from trivet.model.store import ModelStore
 from trivet.online.settings import ServeSettings
 from trivet.rows.contract import Kind
 from trivet.train.settings import TrainSettings
 
+CONTEXT = {"auto_envvar_prefix": "TRIVET", "max_content_width": 100, "show_default": True}
 
-@click.group(
-    cls=Trivet,
-    context_settings={
-        "auto_envvar_prefix": "TRIVET",
-        "max_content_width": 100,
-        "show_default": True,
-    },
-)
+
+@click.group(cls=Trivet, context_settings=CONTEXT)
 @click.version_option(trivet.__version__)
 @click.option("--config", type=FILE, default=Path("trivet.toml"), help="The settings file.")
 @click.pass_context
@@ -70,9 +68,7 @@ def main(ctx: click.Context, config: Path) -> None:
     multiple=True,
     help="An identifier: copied to the predictions, never a feature. Repeatable.",
 )
-@click.option(
-    "--exclude", metavar="COLUMN", multiple=True, help="A column to leave out. Repeatable."
-)
+@click.option("--exclude", metavar="COLUMN", multiple=True, help="Leave out a column. Repeatable.")
 @click.option(
     "--time-column",
     metavar="COLUMN",
@@ -243,9 +239,6 @@ def models() -> None:
 @MODELS_DIR
 def list_models(models_dir: Path) -> None:
     """List all versions of all models; * marks the current ones."""
-    from trivet.cli.listing import describe
-    from trivet.model.store import ModelStore
-
     click.echo("\n".join(describe(ModelStore(models_dir))))
 
 
@@ -255,9 +248,6 @@ def list_models(models_dir: Path) -> None:
 @MODELS_DIR
 def show(version: str | None, model: str, models_dir: Path) -> None:
     """Print the report of a version, by default the current one."""
-    from trivet.model.artifact import REPORT
-    from trivet.model.store import ModelStore
-
     artifact = ModelStore(models_dir).artifact(model, version)
     click.echo(artifact.verify_files()[REPORT].decode())
 
@@ -268,8 +258,6 @@ def show(version: str | None, model: str, models_dir: Path) -> None:
 @MODELS_DIR
 def promote(version: str, model: str, models_dir: Path) -> None:
     """Make a version current."""
-    from trivet.model.store import ModelStore
-
     ModelStore(models_dir).promote(model, version)
     click.echo(f"{model}: current is {version}")
 
@@ -279,6 +267,4 @@ def promote(version: str, model: str, models_dir: Path) -> None:
 @MODELS_DIR
 def rollback(model: str, models_dir: Path) -> None:
     """Make the version current that was current before."""
-    from trivet.model.store import ModelStore
-
     click.echo(f"{model}: current is {ModelStore(models_dir).rollback(model)}")

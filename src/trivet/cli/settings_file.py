@@ -159,8 +159,5 @@ def _as_text(option: str, value: object) -> str:
 def _require_known(where: str, keys: Section, known: Collection[str]) -> None:
     for key in keys:
         if key not in known:
-            hint = (
-                did_you_mean(key, known)
-                or f"; the settings here are {', '.join(dict.fromkeys(known))}"
-            )
+            hint = did_you_mean(key, known) or f"; use one of {', '.join(dict.fromkeys(known))}"
             raise SettingsError(f"{where}{key} is not a setting{hint}")
