@@ -19,7 +19,7 @@ export REVISION = $(shell git describe --always --dirty --exclude '*' 2>/dev/nul
 export REGISTRY PORT
 REPLICAS ?= 3
 
-.PHONY: help setup demo train batch-predict serve test lint lock clean \
+.PHONY: help setup demo train batch-predict serve test lint docs lock clean \
 	images docker-train docker-batch docker-serve docker-scale docker-stop push pull \
 	bench-compiled bench-online bench-train bench-batch bench-images
 
@@ -56,6 +56,9 @@ lint: setup ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/hadolint Dockerfile.train Dockerfile.batch Dockerfile.online
+
+docs: setup ## write docs/reference.md from the commands
+	$(BIN)/python docs/reference.py > docs/reference.md
 
 bench-compiled: train ## compare the compiled model with its pipeline
 	$(BIN)/python bench/compiled.py

@@ -5,7 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from trivet.cli import commands as cli
-from trivet.cpus import cpu_limit
+from trivet.cpus import Workers, cpu_limit, worker_count
 
 HALF_A_CORE = {
     "cgroup v2": {"cpu.max": "50000 100000\n"},
@@ -45,10 +45,11 @@ def test_a_quota_above_what_the_machine_has_gives_no_more_than_that(
     assert cpu_limit(cgroup(tmp_path, {"cpu.max": "350000 100000\n"})) == 2
 
 
-@pytest.mark.parametrize(("text", "workers"), [("auto", cpu_limit()), ("3", 3)])
-def test_workers_are_a_number_or_auto(text: str, workers: int) -> None:
-    option = next(option for option in cli.serve.params if option.name == "workers")
-    assert option.type_cast_value(cli.serve.make_context("serve", []), text) == workers
+@pytest.mark.parametrize(("text", "workers", "count"), [("auto", "auto", cpu_limit()), ("3", 3, 3)])
+def test_workers_are_a_number_or_auto(text: str, workers: Workers, count: int) -> None:
+    context = cli.serve.make_context("serve", ["--workers", text])
+    assert context.params["workers"] == workers
+    assert worker_count(workers) == count
 
 
 def test_other_texts_for_workers_are_refused() -> None:

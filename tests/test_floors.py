@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import trivet
-from tests.conftest import FLIGHTS, NOVEMBER, TRIVET
+from tests.conftest import NOVEMBER
 
 PACKAGE = Path(trivet.__file__).parent
 #: From top to bottom; a module may import from lower floors, and from its own room.
@@ -134,19 +134,3 @@ def test_no_import_prints_or_writes(leg: str, tmp_path: Path) -> None:
     )
     assert result.stdout + result.stderr == ""
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_missing_extra_is_one_line_with_the_command(tmp_path: Path) -> None:
-    code = "import sys; sys.modules['pyarrow'] = None; from trivet.cli.commands import main; main()"
-    options = ["train", "--data", str(FLIGHTS.data), "--target", "late"]
-    result = subprocess.run(
-        [TRIVET.with_name("python"), "-c", code, *options],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 1
-    assert result.stderr.splitlines() == [
-        "Error: pyarrow is not installed: pip install 'trivet[train,batch]'"
-    ]

@@ -1,6 +1,6 @@
-"""How many processors this process may use: a container's share of them, not all of the machine's.
+"""How many processors this process may use: a container's share, not the whole machine.
 
-scikit-learn's own threads heed that share, those of the BLAS under NumPy and SciPy don't.
+scikit-learn's own threads respect that share; those of the BLAS library under NumPy do not.
 """
 
 from __future__ import annotations
@@ -8,12 +8,15 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+from typing import Literal
 
 CGROUP = Path("/sys/fs/cgroup")
+#: How many worker processes: a number, or one per processor.
+Workers = int | Literal["auto"]
 
 
 def cpu_limit(cgroup: Path = CGROUP) -> int:
-    """Processors this process may run on, or the cgroup's quota where that is less; at least 1."""
+    """The processors this process may run on, or its cgroup's quota if that is less; at least 1."""
     available = getattr(os, "sched_getaffinity", None)  # absent on macOS
     count = len(available(0)) if available else os.cpu_count() or 1
     for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # v2, v1
@@ -26,9 +29,14 @@ def cpu_limit(cgroup: Path = CGROUP) -> int:
     return count
 
 
-def limit_threads(count: int) -> None:
-    """Let each pool of threads hold ``count``; heeded only before NumPy is imported.
+def worker_count(workers: Workers) -> int:
+    """The number of worker processes that a setting stands for."""
+    return cpu_limit() if workers == "auto" else workers
 
-    A number that the user has set is left as it is.
+
+def limit_threads(count: int) -> None:
+    """Limit each thread pool to ``count`` threads; has no effect once NumPy is imported.
+
+    A limit that the user has set stays.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(count))

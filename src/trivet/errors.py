@@ -1,14 +1,14 @@
 """Every error that a user can see. Each message names the cause and the fix.
 
 TrivetError                 expected trouble: one line, no traceback
-├── SettingsError           an option, or a key of trivet.toml, that can't be used
-├── TableError              a table can't be read or written, or a value breaks the contract
-├── TrainingError           this table and these settings don't make a model
-├── StoreError              a model or a version is not there, or can't be published
-├── BatchError              a batch run can't go on; what it has done stays for --resume
-│   ├── TooManyRejected     more rows were rejected than --max-rejected allows
+├── SettingsError           an option, or a key of trivet.toml, that cannot be used
+├── TableError              a table cannot be read or written, or a value breaks the contract
+│   └── TooManyRejected     more rows were rejected than --max-rejected allows
+├── TrainingError           no model can be made from this table with these settings
+├── StoreError              a model or version does not exist, or cannot be published
+├── ArtifactError           an artifact was changed after training, or needs another environment
+├── BatchError              a batch run cannot continue; --resume keeps what it has done
 │   └── StoppedError        a batch run was told to stop
-├── ArtifactError           an artifact is not what train wrote, or not for this environment
 └── RecordsRejected         records of a request break the contract; holds the faults
 """
 
@@ -22,53 +22,53 @@ from dataclasses import dataclass
 class TrivetError(Exception):
     """Expected trouble: its text is one line that names the cause and the fix."""
 
-    #: What the command ends with.
+    #: The exit code of the command.
     exit_code = 1
 
 
 class SettingsError(TrivetError):
-    """An option, or a key of trivet.toml, that can't be used."""
+    """An option, or a key of trivet.toml, that cannot be used."""
 
 
 class TableError(TrivetError):
-    """A table can't be read or written, or a value in it breaks the contract."""
+    """A table cannot be read or written, or a value in it breaks the contract."""
 
 
-class TrainingError(TrivetError):
-    """This table and these settings don't make a model."""
-
-
-class StoreError(TrivetError):
-    """A model or a version is not in the store, or can't be published to it."""
-
-
-class ArtifactError(TrivetError):
-    """An artifact is not what train wrote, or was made for another environment."""
-
-
-class BatchError(TrivetError):
-    """A batch run can't go on; what it has done stays for one with --resume."""
-
-
-class TooManyRejected(BatchError):
+class TooManyRejected(TableError):
     """More rows were rejected than --max-rejected allows."""
 
     exit_code = 3
 
 
-class StoppedError(BatchError):
-    """A batch run was told to stop, by Ctrl-C or by whoever runs its container."""
+class TrainingError(TrivetError):
+    """No model can be made from this table with these settings."""
 
-    exit_code = 130  # as a shell has it for Ctrl-C
+
+class StoreError(TrivetError):
+    """A model or version does not exist in the store, or cannot be published to it."""
+
+
+class ArtifactError(TrivetError):
+    """An artifact was changed after training, or was made in an environment unlike this one."""
+
+
+class BatchError(TrivetError):
+    """A batch run cannot continue; a run with --resume keeps what it has done."""
+
+
+class StoppedError(BatchError):
+    """A batch run was told to stop, by Ctrl-C or by SIGTERM."""
+
+    exit_code = 130  # as shells report Ctrl-C
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
     """One thing that is wrong with one record.
 
-    ``row`` counts from 0 within the request; ``field`` is None where the record as a whole is at
-    fault; ``code`` is missing, type, not_finite, unknown_field or not_a_record; ``nearest`` is the
-    known field name closest to an unknown one.
+    ``row`` counts from 0 within the request; ``field`` is None if the whole record is at fault;
+    ``code`` is missing, type, not_finite, unknown_field or not_a_record; ``nearest`` is the known
+    field whose name is closest to an unknown one.
     """
 
     row: int | None = None
@@ -78,14 +78,9 @@ class Fault:
     nearest: str | None = None
 
     def __str__(self) -> str:
-        place = ", ".join(
-            part
-            for part in (
-                None if self.row is None else f"row {self.row}",
-                None if self.field is None else f"field {self.field!r}",
-            )
-            if part
-        )
+        row = "" if self.row is None else f"row {self.row}"
+        field = "" if self.field is None else f"field {self.field!r}"
+        place = ", ".join(filter(None, (row, field)))
         hint = f"; did you mean {self.nearest!r}?" if self.nearest else ""
         return f"{place + ': ' if place else ''}expected {self.expected}{hint}"
 
@@ -100,7 +95,7 @@ class RecordsRejected(TrivetError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that is closest to a misspelt one, or None where none is close."""
+    """The known name that is closest to a misspelt one, or None if none is close."""
     matches = difflib.get_close_matches(name, list(known), n=1)
     return matches[0] if matches else None
 

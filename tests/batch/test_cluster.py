@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,6 @@ import pytest
 from tests.conftest import NOVEMBER, free_port, run_trivet, wait_until
 from trivet.batch.run import batch_predict
 from trivet.batch.settings import BatchSettings
-from trivet.batch.tally import PartResult
 
 pytestmark = pytest.mark.cluster
 DASK = Path(sys.executable).with_name("dask")
@@ -88,19 +87,17 @@ def test_a_worker_that_is_killed_costs_its_part_alone(
     cluster: Cluster, settings: BatchSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trivet.rows.readers.text.SPAN_BYTES", 20_000)
-    numbers: list[int] = []
+    counts: list[int] = []
 
-    def kill_midway(reports: Iterable[PartResult], _: int) -> Iterator[PartResult]:
-        for report in reports:
-            numbers.append(report.number)
-            if len(numbers) == 5:
-                cluster.workers[0].kill()
-            yield report
+    def kill_midway(rows: int, done: int, total: int) -> None:
+        counts.append(rows)
+        if len(counts) == 5:
+            cluster.workers[0].kill()
 
     summary = batch_predict(replace(settings, cluster=cluster.address), kill_midway)
-    assert len(numbers) > 50
-    assert numbers == sorted(set(numbers))
-    assert cluster.workers[0].wait(60)
+    assert len(counts) > 50
+    assert counts == sorted(set(counts))
+    assert cluster.workers[0].wait(10)
     assert summary.predicted == 20_000
     assert Path(settings.output).read_bytes() == alone(settings)
 

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,6 @@ import pytest
 from tests.conftest import NOVEMBER, wait_until
 from trivet.batch.run import batch_predict
 from trivet.batch.settings import BatchSettings
-from trivet.batch.tally import PartResult
 from trivet.errors import BatchError, TableError
 
 #: The command, with parts so small that a short table has many.
@@ -238,6 +237,15 @@ def test_damaged_parts_are_done_again(interrupted: BatchSettings) -> None:
     assert 0 < fresh < summary.rows - 50
 
 
+def test_progress_is_that_of_what_is_left_to_do(interrupted: BatchSettings) -> None:
+    states: list[tuple[int, int, int]] = []
+    batch_predict(replace(interrupted, resume=True), lambda *state: states.append(state))
+    assert states[0] == (0, 0, Path(interrupted.input).stat().st_size)
+    rows, done, total = states[-1]
+    assert 0 < rows < 20_000
+    assert 0 < done == total < states[0][2]
+
+
 def change_input(settings: BatchSettings) -> BatchSettings:
     with Path(settings.input).open("a") as table:
         table.write(NOVEMBER.read_text().splitlines()[1] + "\n")
@@ -291,10 +299,9 @@ def test_a_full_disk_is_one_line_and_loses_nothing(
 def test_a_disk_full_to_the_last_byte_is_expected_trouble_too(
     settings: BatchSettings, small_disk: Path
 ) -> None:
-    def fill(reports: Iterable[PartResult], _: int) -> Iterator[PartResult]:
+    def fill(rows: int, done: int, total: int) -> None:
         with suppress(OSError):
             (small_disk / "other").write_bytes(bytes(2**20))
-        yield from reports
 
     settings = replace(settings, output=str(small_disk / "out.csv"))
     with pytest.raises(TableError, match=r"out\.csv: can't be written \(No space left on device\)"):

@@ -7,7 +7,7 @@ import gzip
 import io
 import json
 import subprocess
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from trivet.batch.parts import parts_of
 from trivet.batch.run import batch_predict
 from trivet.batch.settings import BatchSettings
 from trivet.batch.summary import Summary
-from trivet.batch.tally import PartResult
 from trivet.errors import TableError
 from trivet.model.compiled import CompiledPipeline
 from trivet.rows import readers
@@ -60,7 +59,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def predict(store: Path, tmp_path: Path) -> Predict:
     def predict(source: Path | str, output: str = "out.csv", **options: Any) -> Summary:
-        allowed = {"max_rejected": MaxRejected(1, is_share=True), **options}
+        allowed = {"max_rejected": MaxRejected(1, is_share=True), "workers": 1, **options}
         return batch_predict(
             BatchSettings(str(source), f"{tmp_path}/{output}", models_dir=store, **allowed)
         )
@@ -453,6 +452,25 @@ def test_half_a_character_of_json_is_set_aside(predict: Predict, tmp_path: Path)
     ]
 
 
+def test_a_field_that_comes_late_is_no_reject_and_is_named(
+    predict: Predict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trivet.rows.readers.text.BEGINNING", 100)
+    rows: list[dict[str, object]] = [{"id": n, "code": "001", "x": n % 7} for n in range(20)]
+    rows[15] |= {"memo": "late", "y": 3.5}
+    rows[16]["xx"] = rows[16].pop("x")
+    source = written(tmp_path / "in.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    summary = predict(source)
+    assert (summary.predicted, summary.rejected) == (19, 1)
+    assert summary.rejected_by_reason == {"xx: unknown field; did you mean 'x'?": 1}
+    assert summary.not_carried == ("memo", "y")
+    named = predict(source, columns=("id", "memo"))
+    assert named.not_carried == ()
+    assert carried(tmp_path, "memo")[14:17] == ["", "late", ""]
+    with pytest.raises(TableError, match="no column 'iid'; did you mean 'id'"):
+        predict(source, columns=("iid",))
+
+
 def test_a_line_may_be_longer_than_what_is_looked_at_first(
     predict: Predict, tmp_path: Path
 ) -> None:
@@ -541,12 +559,12 @@ def test_a_file_that_grows_while_it_is_read_is_not_predicted(
 ) -> None:
     source = write_csv(tmp_path / "in.csv", HEADER, [[n, "-", "001", 1] for n in range(50)])
 
-    def grow(reports: Iterable[PartResult], _: int) -> Iterator[PartResult]:
-        for report in reports:
-            if report.number == 1:
-                with source.open("a") as file:
-                    file.write("50,-,001,1\n51,-,0")
-            yield report
+    def grow(rows: int, done: int, total: int) -> None:
+        if rows and not grown:
+            with source.open("a") as file:
+                grown.append(file.write("50,-,001,1\n51,-,0"))
+
+    grown: list[int] = []
 
     options = BatchSettings(str(source), str(tmp_path / "out.csv"), models_dir=store)
     with pytest.raises(TableError, match=r"in\.csv: changed while it was read"):

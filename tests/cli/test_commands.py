@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,15 @@ import click
 import pytest
 
 from tests.conftest import ROOT, run_trivet, write_csv
+from trivet.batch.settings import BatchSettings
 from trivet.cli.commands import main
 from trivet.cli.settings_file import load_defaults
 from trivet.errors import SettingsError
+from trivet.online.settings import ServeSettings
+from trivet.train.settings import TrainSettings
+
+#: Options that are called otherwise than their setting, because each use of them adds one.
+SINGULAR = {"identifiers": "id", "kinds": "kind", "params": "param"}
 
 
 def commands(group: click.Group, path: str = "trivet") -> Iterator[tuple[str, click.Command]]:
@@ -35,6 +42,29 @@ def test_the_commands_are_the_three_legs_and_the_store() -> None:
         *("trivet train", "trivet batch-predict", "trivet serve", "trivet models"),
         *(f"trivet models {name}" for name in ("list", "show", "promote", "rollback")),
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "required"),
+    [
+        ("train", TrainSettings, ["--data", "table.csv", "--target", "y"]),
+        ("batch-predict", BatchSettings, ["--input", "table.csv", "--output", "out.csv"]),
+        ("serve", ServeSettings, []),
+    ],
+)
+def test_the_defaults_of_a_command_are_those_of_its_settings(
+    name: str, settings: type[Any], required: list[str]
+) -> None:
+    options = main.commands[name].make_context(name, required).params
+    for field in fields(settings):
+        if not field.init:
+            continue
+        value = options[SINGULAR.get(field.name, field.name)]
+        if field.default is not MISSING:
+            assert value == field.default, field.name
+        elif field.default_factory is not MISSING:
+            assert not value, field.name
+            assert not field.default_factory(), field.name
 
 
 def test_command_line_over_environment_over_file_over_default(tmp_path: Path) -> None:
@@ -69,22 +99,63 @@ def test_one_value_stands_for_a_list_of_one(tmp_path: Path) -> None:
     assert defaults(tmp_path, '[train]\nid = "flight_id"')["train"] == {"id": ["flight_id"]}
 
 
-def test_flags_that_name_a_target_describe_another_table(tmp_path: Path) -> None:
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder with the project's trivet.toml, and a table of another kind."""
     (tmp_path / "trivet.toml").write_text((ROOT / "trivet.toml").read_text())
-    rows = [[n % 7, n % 2] for n in range(40)]
-    table = write_csv(tmp_path / "table.csv", ["x", "y"], rows)
-    result = run_trivet("train", "--data", table, "--target", "y", cwd=tmp_path)
+    write_csv(tmp_path / "table.csv", ["x", "y"], [[n % 7, n % 2] for n in range(40)])
+    return tmp_path
+
+
+def test_flags_that_name_a_target_describe_another_table(checkout: Path) -> None:
+    result = run_trivet("train", "--data", "table.csv", "--target", "y", cwd=checkout)
     assert result.returncode == 0, result.stderr
     assert "published model " in result.stdout
-    assert (tmp_path / "models/model/current").exists()
+    assert (checkout / "models/model/current").exists()
+    assert result.stderr == (
+        "trivet.toml: [train] is not used, because --target describes another table; only "
+        "models-dir still applies\n"
+    )
 
 
-def test_data_alone_is_another_table_of_the_same_kind(tmp_path: Path) -> None:
-    (tmp_path / "trivet.toml").write_text((ROOT / "trivet.toml").read_text())
+@pytest.mark.parametrize(
+    "settings", ['models-dir = "models"', '[train]\ndata = "other.csv"\ntarget = "z"']
+)
+def test_nothing_is_said_where_the_flags_drop_no_setting(checkout: Path, settings: str) -> None:
+    (checkout / "trivet.toml").write_text(settings)
+    result = run_trivet("train", "--data", "table.csv", "--target", "y", cwd=checkout)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_data_alone_is_another_table_of_the_same_kind(checkout: Path) -> None:
     table = ROOT / "data/flights_november.csv"
-    result = run_trivet("train", "--data", table, cwd=tmp_path)
+    result = run_trivet("train", "--data", table, cwd=checkout)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "published flights " in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "environment"),
+    [(["--estimator", "random_forest"], {}), ([], {"TRIVET_TRAIN_ESTIMATOR": "random_forest"})],
+)
+def test_hyperparameters_of_the_file_are_for_the_estimator_of_the_file(
+    checkout: Path, options: list[str], environment: dict[str, str]
+) -> None:
+    table = ROOT / "data/flights_november.csv"
+    result = run_trivet("train", "--data", table, *options, cwd=checkout, **environment)
     assert result.returncode == 0, result.stderr
     assert "published flights " in result.stdout
+    assert result.stderr == (
+        "trivet.toml: [train.params] is not used, because it is for hist_gradient_boosting, not "
+        "for random_forest\n"
+    )
+
+
+def test_hyperparameters_on_the_command_line_are_for_the_estimator_there(checkout: Path) -> None:
+    options = ["--estimator", "random_forest", "--param", "n_estimators=3"]
+    table = ROOT / "data/flights_november.csv"
+    result = run_trivet("train", "--data", table, *options, cwd=checkout)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_tables_stand_for_pairs(tmp_path: Path) -> None:
@@ -107,8 +178,8 @@ def test_tables_stand_for_pairs(tmp_path: Path) -> None:
         ("modle = 'm'", "modle is not a setting; did you mean 'model'"),
         ("[models]\nmodels-dir = 'x'", r"\[models\] models-dir is not a setting"),
         ("[models.lst]\nmodel = 'x'", r"\[models\] lst is not a setting; did you mean 'list'"),
-        ("[models]\nlist = 1", "list is not a setting|list is not a value but a section"),
-        ("[serve", "can't be read as TOML"),
+        ("[models]\nlist = 1", "list is a section, not a value"),
+        ("[serve", "cannot be read as TOML"),
     ],
 )
 def test_a_wrong_file_of_settings_is_named(tmp_path: Path, text: str, message: str) -> None:

@@ -281,8 +281,11 @@ def test_a_port_in_use_is_one_line(flights_store: Path, tmp_path: Path) -> None:
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_several_workers_answer_and_stop_with_0(flights_store: Path, tmp_path: Path) -> None:
-    options = ("--model", "flights", "--models-dir", str(flights_store), "--workers", "2")
+@pytest.mark.parametrize("workers", ["2", "auto"])
+def test_several_workers_answer_and_stop_with_0(
+    flights_store: Path, tmp_path: Path, workers: str
+) -> None:
+    options = ("--model", "flights", "--models-dir", str(flights_store), "--workers", workers)
     with serving(*options, cwd=tmp_path) as server:
         wait_until(lambda: all(server.post("/predict", FLIGHT)[0] == 200 for _ in range(20)))
     assert server.process.returncode == 0

@@ -23,7 +23,7 @@ from trivet.model.store import ModelStore
 from trivet.rows import readers
 from trivet.rows.rejects import MaxRejected
 from trivet.rows.sources import find_sources
-from trivet.train.run import Progress, train
+from trivet.train.run import train
 from trivet.train.settings import TrainSettings
 from trivet.train.table import Reading, read_training_table
 
@@ -283,16 +283,13 @@ def test_files_of_two_formats_are_no_table(tmp_path: Path) -> None:
 
 
 def test_progress_names_rows_bytes_and_steps(tmp_path: Path) -> None:
-    seen: list[Progress] = []
-    train(replace(FLIGHTS, models_dir=tmp_path, params={"max_iter": 5}), seen.append)
-    reading = [each for each in seen if each.step == "reading"]
+    seen: list[tuple[int, int, int]] = []
+    steps: list[str] = []
+    settings = replace(FLIGHTS, models_dir=tmp_path, params={"max_iter": 5})
+    train(settings, lambda *state: seen.append(state), steps.append)
     size = Path(FLIGHTS.data).stat().st_size
-    assert (reading[-1].rows, reading[-1].read_bytes, reading[-1].total_bytes) == (
-        30_000,
-        size,
-        size,
-    )
-    assert [each.step for each in seen[len(reading) :]] == ["fitting", "proving"]
+    assert seen[-1] == (30_000, size, size)
+    assert steps == ["fitting", "proving"]
 
 
 def test_what_was_set_aside_has_the_form_of_a_batch(tmp_path: Path) -> None:

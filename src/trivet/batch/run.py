@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -28,6 +28,7 @@ from trivet.batch.staging import SHARDS, SPOOL, Plan, begin, staging_for
 from trivet.batch.summary import Summary, summarise
 from trivet.batch.tally import PartResult
 from trivet.batch.work import Job, SealedModel
+from trivet.cpus import worker_count
 from trivet.errors import BatchError, StoppedError, TableError
 from trivet.files import canonical
 from trivet.model.artifact import MANIFEST, Artifact
@@ -38,16 +39,17 @@ from trivet.rows.readers.table import TableFile, Wanted
 from trivet.rows.rejects import too_many
 from trivet.rows.sources import STANDARD, find_sources
 
-Watch = Callable[[Iterable[PartResult], int], Iterable[PartResult]]
+#: Called with the rows and bytes done so far, and the bytes of all.
+Watch = Callable[[int, int, int], object]
 
 
-def batch_predict(settings: BatchSettings, watch: Watch = lambda results, _: results) -> Summary:
+def batch_predict(settings: BatchSettings, watch: Watch = lambda *_: None) -> Summary:
     """Predict every row of ``input``; ``output`` appears whole or not at all.
 
     The output holds the columns carried along, then ``prediction``, for a classifier
     ``probability_LABEL`` a label, and ``model_version``. Rejected rows go to
-    ``OUTPUT.rejected.csv``, the summary to ``OUTPUT.summary.json``. ``watch`` is handed the results
-    of parts, and the bytes of all, and hands them on. Raises `TrivetError`, also for a
+    ``OUTPUT.rejected.csv``, the summary to ``OUTPUT.summary.json``. ``watch`` is called
+    after each part; what a previous run has done doesn't count. Raises `TrivetError`, also for a
     KeyboardInterrupt.
     """
     artifact = ModelStore(settings.models_dir).artifact(settings.model, settings.model_version)
@@ -92,18 +94,31 @@ def _run(settings: BatchSettings, output: Output, artifact: Artifact, watch: Wat
             begin(staging, _plan(settings, artifact, inputs, job), settings.resume)
         started = time.monotonic()
         total = sum(each.source.size for each in inputs)
-        workers = workers_for(inputs, settings.workers)
+        workers = workers_for(inputs, worker_count(settings.workers))
         results = fan_out(job, lambda: parts_of(inputs), workers, settings.cluster)
         with closing(results):
-            done = join_shards(watch(results, total), job, output, settings.max_rejected)
+            done = join_shards(_watched(results, total, watch), job, output, settings.max_rejected)
         for each in inputs:
             each.source.check_unchanged()
-        summary = summarise(done, artifact.manifest, time.monotonic() - started, absent)
+        seconds = time.monotonic() - started
+        summary = summarise(done, artifact.manifest, seconds, absent, settings.columns is None)
         with writing_to(output.name):
             publish_rejected(done, job, output)
             _check(summary, settings, output)
             publish(summary, job, output)
         return summary
+
+
+def _watched(results: Iterable[PartResult], total: int, watch: Watch) -> Iterator[PartResult]:
+    rows = done = 0
+    watch(rows, done, total)
+    for result in results:
+        if result.resumed:
+            total -= result.weight
+        else:
+            rows, done = rows + result.rows, done + result.weight
+        watch(rows, done, total)
+        yield result
 
 
 def _inputs(settings: BatchSettings, output: Output, spool: Path) -> list[TableFile]:

@@ -1,18 +1,19 @@
-"""What a batch run is told."""
+"""The settings of a batch run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
+from trivet.cpus import Workers
 from trivet.rows.rejects import ONE_PERCENT, MaxRejected
 
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """What a batch run is told. ``input`` and ``output`` are paths or addresses, ``-`` for stdio.
+    """Settings of one batch run; ``input`` and ``output`` are paths, addresses, or ``-`` for stdio.
 
-    ``columns`` are carried along, by default all that are no features.
+    ``columns`` are copied to the output, by default all that are not features.
     """
 
     input: str
@@ -25,5 +26,5 @@ class BatchSettings:
     max_rejected: MaxRejected = ONE_PERCENT
     resume: bool = False
     chunk_rows: int | None = None
-    workers: int = 1
+    workers: Workers = "auto"
     cluster: str | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from trivet.rows.contract import Contract, Frozen
 
 #: The quantiles that a summary shows of a regression's predictions.
 SHOWN = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+#: A feature is shown if it is missing this much more, or less, often than in training.
+NOTABLE = 0.01
 
 
 class FeatureRates(Frozen):
@@ -46,9 +48,14 @@ class Summary(Frozen):
 
 
 def summarise(
-    results: Sequence[PartResult], manifest: Manifest, seconds: float, absent: Sequence[str]
+    results: Sequence[PartResult],
+    manifest: Manifest,
+    seconds: float,
+    absent: Sequence[str],
+    all_carried: bool,
 ) -> Summary:
-    """All parts of a run together."""
+    """All parts of a run together; ``all_carried`` says whether all columns were to be carried."""
+    late = {name for result in results for name in result.late} if all_carried else set()
     contract = manifest.contract
     rows = sum(result.rows for result in results)
     fresh = sum(result.rows for result in results if not result.resumed)
@@ -79,8 +86,35 @@ def summarise(
             for at, column in enumerate(contract.columns)
         },
         absent=tuple(absent),
-        not_carried=tuple(sorted({name for result in results for name in result.late})),
+        not_carried=tuple(sorted(late)),
     )
+
+
+def lines_of(summary: Summary, output: str) -> Iterator[str]:
+    """A summary for people: what became of the rows, and what is unusual about them."""
+    model = f"{summary.model} {summary.model_version}"
+    yield f"{summary.predicted:,} rows predicted by {model}: {output}"
+    became = f"{summary.predicted:,} predicted + {summary.rejected:,} rejected"
+    yield f"{summary.rows:,} rows in = {became}; {summary.rows_per_second:,} rows/s"
+    for reason, count in summary.rejected_by_reason.items():
+        yield f"  rejected {count:,}: {reason}"
+    if summary.predictions:
+        yield "predictions: " + ", ".join(
+            f"{name} {number:,}" for name, number in summary.predictions.items()
+        )
+    for name, rates in summary.features.items():
+        if name in summary.absent:
+            yield f"no column {name}: missing in every row"
+        elif abs(rates.missing - rates.missing_in_training) > NOTABLE or rates.unseen:
+            yield (
+                f"{name}: missing {rates.missing:.1%} (training {rates.missing_in_training:.1%})"
+                + (f", unseen {rates.unseen:.2%}" if rates.unseen else "")
+            )
+    for name in summary.not_carried:
+        yield (
+            f"field {name!r} first occurs after the beginning of a file and was not copied to the "
+            "output; --columns can name it"
+        )
 
 
 def _distribution(results: Sequence[PartResult], contract: Contract) -> dict[str, int | float]:

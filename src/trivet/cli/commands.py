@@ -1,8 +1,8 @@
 """The commands: they map options onto functions, nothing else.
 
-Each option is reachable three ways: ``--port 80``, ``TRIVET_SERVE_PORT=80``, and ``port = 80``
-under ``[serve]`` in trivet.toml. The command line wins over the environment, that over the file,
-and the file over the default.
+Every option can be set in three ways: ``--port 80``, ``TRIVET_SERVE_PORT=80``, and ``port = 80``
+under ``[serve]`` in trivet.toml. The command line wins over the environment, the environment over
+the file, and the file over the default.
 """
 
 from __future__ import annotations
@@ -12,121 +12,95 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
+from click.core import ParameterSource
 
 import trivet
+from trivet.batch.settings import BatchSettings
+from trivet.cli.listing import describe
 from trivet.cli.options import (
     FILE,
+    FORMATS,
+    MAX_REJECTED,
     MODEL,
     MODEL_VERSION,
     MODELS_DIR,
+    WORKERS,
     Character,
     Names,
-    RejectedLimit,
-    Workers,
+    defaults_from,
     limit,
     seconds,
 )
-from trivet.cli.settings_file import DescribedByFlags, literal, load_defaults, pairs
+from trivet.cli.progress import Progress
+from trivet.cli.settings_file import TrainCommand, literal, load_defaults, pairs
+from trivet.cli.trouble import Trivet
 from trivet.cpus import cpu_limit, limit_threads
-from trivet.errors import TrivetError
+from trivet.model.artifact import REPORT
+from trivet.model.store import ModelStore
+from trivet.online.settings import ServeSettings
 from trivet.rows.contract import Kind
+from trivet.train.settings import TrainSettings
 
-#: What the packages of each extra are imported as.
-EXTRAS = {
-    "train,batch": {"joblib", "pyarrow"},
-    "batch": {"fsspec"},
-    "cluster": {"dask", "distributed"},
-    "pipeline": {"pandas", "scipy", "sklearn"},
-    "online": {"fastapi", "fastapi_swagger", "prometheus_client", "starlette", "uvicorn"},
-}
+CONTEXT = {"auto_envvar_prefix": "TRIVET", "max_content_width": 100, "show_default": True}
 
 
-class Trouble(click.ClickException):
-    """Expected trouble as the command shows it: one line, and the exit code of its kind."""
-
-    def __init__(self, error: TrivetError) -> None:
-        super().__init__(str(error))
-        self.exit_code = error.exit_code  # type: ignore[misc] # of the instance, as click says
-
-
-class Trivet(click.Group):
-    """A group whose commands print expected trouble as one line, and exit with 1."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
-        try:
-            return super().invoke(ctx)
-        except TrivetError as error:
-            raise Trouble(error) from error
-        except ModuleNotFoundError as error:
-            if error.name is None or error.name.startswith("trivet"):
-                raise
-            raise click.ClickException(_missing_package(error.name)) from error
-
-
-@click.group(
-    cls=Trivet, context_settings={"auto_envvar_prefix": "TRIVET", "max_content_width": 100}
-)
+@click.group(cls=Trivet, context_settings=CONTEXT)
 @click.version_option(trivet.__version__)
-@click.option(
-    "--config",
-    type=FILE,
-    default=Path("trivet.toml"),
-    show_default=True,
-    help="The file of settings.",
-)
+@click.option("--config", type=FILE, default=Path("trivet.toml"), help="The settings file.")
 @click.pass_context
 def main(ctx: click.Context, config: Path) -> None:
     """Take a scikit-learn model to production: train it, predict in batches, serve it."""
-    explicit = ctx.get_parameter_source("config") is not click.core.ParameterSource.DEFAULT
+    explicit = ctx.get_parameter_source("config") is not ParameterSource.DEFAULT
     ctx.default_map = load_defaults(config, main, required=explicit)
 
 
-@main.command(cls=DescribedByFlags)
+@defaults_from(TrainSettings)
+@main.command(cls=TrainCommand)
 @click.option(
     "--data",
     metavar="PATH",
     required=True,
-    help="The table to learn from: a file, a directory, a glob, an address such as s3://..., or -: "
-    ".csv, .tsv, .jsonl (also .gz, .zst), .parquet, .arrow.",
+    help="The table to train on. A file, a directory, a glob, an address such as s3://..., or - "
+    f"for stdin. {FORMATS}",
 )
-@click.option("--target", metavar="COLUMN", required=True, help="The column to predict.")
+@click.option(
+    "--target",
+    metavar="COLUMN",
+    required=True,
+    help="The column to predict. If given here, [train] in trivet.toml is not used.",
+)
 @click.option(
     "--id",
     metavar="COLUMN",
     multiple=True,
-    help="Identifier column: carried through, never a feature. Repeatable.",
+    help="An identifier: copied to the predictions, never a feature. Repeatable.",
 )
-@click.option(
-    "--exclude", metavar="COLUMN", multiple=True, help="Leave this column out. Repeatable."
-)
+@click.option("--exclude", metavar="COLUMN", multiple=True, help="Leave out a column. Repeatable.")
 @click.option(
     "--time-column",
     metavar="COLUMN",
-    help="Hold out the latest rows by this column; else a random share.",
+    help="Hold out the latest rows by this column, instead of random ones.",
 )
 @click.option(
     "--kind",
     metavar="COLUMN=KIND",
     multiple=True,
-    help=f"What a column is: {', '.join(get_args(Kind))}. Repeatable.",
+    help=f"The kind of a column: {', '.join(get_args(Kind))}. Repeatable.",
 )
 @click.option(
     "--nullable",
     metavar="COLUMN",
     multiple=True,
-    help="A feature that may be missing, even if it never was in training. Repeatable.",
+    help="A feature that may be missing even if it never is in this table. Repeatable.",
 )
 @click.option(
     "--task",
     type=click.Choice(["classification", "regression"]),
-    help="What to learn; inferred from the target by default.",
+    help="The kind of prediction. By default, inferred from the target.",
 )
 @click.option(
     "--estimator",
     metavar="NAME",
-    default="hist_gradient_boosting",
-    show_default=True,
     help="hist_gradient_boosting, random_forest, extra_trees, logistic or ridge.",
 )
 @click.option(
@@ -138,9 +112,7 @@ def main(ctx: click.Context, config: Path) -> None:
 @click.option(
     "--held-out",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.2,
-    show_default=True,
-    help="Share of rows kept back to measure the model.",
+    help="The share of rows held out to measure the model.",
 )
 @click.option(
     "--sample-rows",
@@ -148,175 +120,141 @@ def main(ctx: click.Context, config: Path) -> None:
     type=click.IntRange(1),
     help="Train on a random sample of this many rows, for a table larger than memory.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed.")
+@click.option("--seed", type=click.IntRange(0), help="The random seed.")
 @click.option(
     "--delimiter",
     type=Character(),
-    help="What separates the cells of a CSV; by default a comma, in a .tsv a tab.",
+    help="The character between the cells of a CSV. By default a comma, or in a .tsv a tab.",
 )
-@click.option(
-    "--max-rejected",
-    metavar="ROWS|SHARE",
-    type=RejectedLimit(),
-    default="1%",
-    show_default=True,
-    help="Exit with code 3 if more rows than this are rejected; 0 stops at the first.",
-)
-@click.option(
-    "--promote/--no-promote", default=True, show_default=True, help="Make the new version current."
-)
+@MAX_REJECTED
+@click.option("--promote/--no-promote", help="Make the new version current.")
 @click.option("--force", is_flag=True, help="Train even if the model is up to date.")
 @MODEL
 @MODELS_DIR
 def train(**options: Any) -> None:
-    """Learn a model from a table and publish it."""
+    """Train a model on a table and publish it."""
     limit_threads(cpu_limit())
     from trivet.train.report import summary
     from trivet.train.run import train
-    from trivet.train.settings import TrainSettings
 
     options["identifiers"] = options.pop("id")
     options["kinds"] = dict(pairs("kind", options.pop("kind")))
     options["params"] = {name: literal(text) for name, text in pairs("param", options.pop("param"))}
-    click.echo(summary(train(TrainSettings(**options))))
+    with Progress() as progress:
+        result = train(TrainSettings(**options), progress, progress.step)
+    click.echo(summary(result))
 
 
+@defaults_from(BatchSettings)
 @main.command()
 @click.option(
     "--input",
     metavar="PATH",
     required=True,
-    help="A file, a directory, a glob, an address such as s3://..., or -: "
-    ".csv, .jsonl (also .gz, .zst), .parquet, .arrow.",
+    help=f"A file, a directory, a glob, an address such as s3://..., or - for stdin. {FORMATS}",
 )
 @click.option(
     "--output",
     metavar="PATH",
     required=True,
-    help="What to write: .csv or .parquet, DIRECTORY/ for a directory of parts, or -.",
+    help="A .csv or .parquet file, DIRECTORY/ for one file per part, or - for stdout.",
 )
 @click.option(
     "--columns",
     metavar="NAME,...",
     type=Names(),
-    help="Carry these along; by default, all that are no features.",
+    help="The columns to copy to the output. By default, all that are not features.",
 )
 @click.option(
     "--delimiter",
     type=Character(),
-    help="What separates the cells of a CSV, in and out; by default a comma, in a .tsv a tab.",
+    help="The character between the cells of a CSV, read or written. By default a comma, or for "
+    "reading a .tsv a tab.",
 )
-@click.option(
-    "--max-rejected",
-    metavar="ROWS|SHARE",
-    type=RejectedLimit(),
-    default="1%",
-    show_default=True,
-    help="End with 3 where more rows are rejected; 0: at the first.",
-)
-@click.option("--resume", is_flag=True, help="Go on with a run that was ended midway.")
+@MAX_REJECTED
+@click.option("--resume", is_flag=True, help="Continue a run that did not finish.")
 @click.option(
     "--chunk-rows",
     metavar="ROWS",
     type=click.IntRange(1),
-    help="Predict at most so many at a time; by default, as wide as they are.",
+    help="Predict at most this many rows at a time. By default, it depends on their width.",
 )
-@click.option(
-    "--workers",
-    metavar="NUMBER|auto",
-    type=Workers(1),
-    default="auto",
-    show_default=True,
-    help="Worker processes; auto: one a processor.",
-)
-@click.option("--cluster", metavar="ADDRESS", help="A Dask scheduler to hand the parts to.")
+@WORKERS
+@click.option("--cluster", metavar="ADDRESS", help="The Dask scheduler of a cluster to run on.")
 @MODEL
 @MODEL_VERSION
 @MODELS_DIR
 def batch_predict(**options: Any) -> None:
-    """Predict every row of a table, or of many."""
+    """Predict every row of one table, or of many."""
     limit_threads(cpu_limit())
-    from trivet.batch.progress import lines_of, shown
     from trivet.batch.run import batch_predict
-    from trivet.batch.settings import BatchSettings
+    from trivet.batch.summary import lines_of
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops a run as Ctrl-C does
     settings = BatchSettings(**options)
-    summary = batch_predict(settings, shown)
+    with Progress() as watch:
+        summary = batch_predict(settings, watch)
     for line in lines_of(summary, settings.output):
         click.echo(line, err=settings.output == "-")
 
 
+@defaults_from(ServeSettings)
 @main.command()
 @click.argument(
     "serve", required=False, type=click.Choice(["serve"]), metavar="", expose_value=False
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--host", default="127.0.0.1", help="The address to listen on.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
     default=8000,
-    show_default=True,
     envvar=["TRIVET_SERVE_PORT", "AIP_HTTP_PORT"],
-    help="The port.",
+    help="The port to listen on.",
 )
+@WORKERS
+@limit("--max-body", "BYTES", "Refuse requests larger than this.")
+@limit("--max-rows", "RECORDS", "Refuse requests with more records than this.")
+@limit("--max-in-flight", "REQUESTS", "Refuse requests beyond this many at once, in each worker.")
+@seconds("--deadline", "Give up on a request after this long.", least=0.1)
+@seconds("--drain", "After SIGTERM, keep answering for this long while reporting not ready.")
+@seconds("--reload-every", "How often to check for a new current version; 0: never.")
 @click.option(
-    "--workers",
-    metavar="NUMBER|auto",
-    type=Workers(1),
-    default=1,
-    show_default=True,
-    help="Worker processes; auto: one a processor.",
+    "--api-key-file", type=FILE, help="Answer only callers with a key from this file, one per line."
 )
-@limit("--max-body", "BYTES", 4_000_000, "Refuse larger requests.")
-@limit("--max-rows", "RECORDS", 10_000, "Refuse requests of more records.")
-@limit("--max-in-flight", "REQUESTS", 1_000, "Turn away what comes beyond, in each worker.")
-@seconds("--deadline", 10.0, "Give up a request after this long.", least=0.1)
-@seconds("--drain", 1.0, "After SIGTERM, go on answering for this long, but not be ready.")
-@seconds("--reload-every", 1.0, "How often to look for another current version; 0: never.")
-@click.option(
-    "--api-key-file", type=FILE, help="Answer only callers with a key from this file, one a line."
-)
-@click.option(
-    "--access-log/--no-access-log", default=False, show_default=True, help="Log every request."
-)
+@click.option("--access-log/--no-access-log", help="Log every request.")
 @click.option(
     "--predict-route",
     metavar="PATH",
     envvar=["TRIVET_SERVE_PREDICT_ROUTE", "AIP_PREDICT_ROUTE"],
-    help="Answer here as at /predict, too.",
+    help="Another path for /predict.",
 )
 @click.option(
     "--health-route",
     metavar="PATH",
     envvar=["TRIVET_SERVE_HEALTH_ROUTE", "AIP_HEALTH_ROUTE"],
-    help="Answer here as at /health, too.",
+    help="Another path for /health/ready.",
 )
 @MODEL
 @MODEL_VERSION
 @MODELS_DIR
 def serve(host: str, port: int, **options: Any) -> None:
     """Answer requests over HTTP."""
-    # One thread a worker: a request is small, and threads of several workers would fight for cores.
+    # One thread per worker: requests are small, and more threads would compete for cores.
     limit_threads(1)
     from trivet.online.server import serve
-    from trivet.online.settings import ServeSettings
 
     serve(ServeSettings(**options), host=host, port=port)
 
 
 @main.group()
 def models() -> None:
-    """Look at the stored models, and choose the version in use."""
+    """Look at the stored models, and choose the current version."""
 
 
 @models.command("list")
 @MODELS_DIR
 def list_models(models_dir: Path) -> None:
     """List all versions of all models; * marks the current ones."""
-    from trivet.cli.listing import describe
-    from trivet.model.store import ModelStore
-
     click.echo("\n".join(describe(ModelStore(models_dir))))
 
 
@@ -325,10 +263,7 @@ def list_models(models_dir: Path) -> None:
 @MODEL
 @MODELS_DIR
 def show(version: str | None, model: str, models_dir: Path) -> None:
-    """Print the report of a version, the current one by default."""
-    from trivet.model.artifact import REPORT
-    from trivet.model.store import ModelStore
-
+    """Print the report of a version, by default the current one."""
     artifact = ModelStore(models_dir).artifact(model, version)
     click.echo(artifact.verify_files()[REPORT].decode())
 
@@ -338,9 +273,7 @@ def show(version: str | None, model: str, models_dir: Path) -> None:
 @MODEL
 @MODELS_DIR
 def promote(version: str, model: str, models_dir: Path) -> None:
-    """Make a version the current one."""
-    from trivet.model.store import ModelStore
-
+    """Make a version current."""
     ModelStore(models_dir).promote(model, version)
     click.echo(f"{model}: current is {version}")
 
@@ -349,14 +282,5 @@ def promote(version: str, model: str, models_dir: Path) -> None:
 @MODEL
 @MODELS_DIR
 def rollback(model: str, models_dir: Path) -> None:
-    """Go back to the version that was current before."""
-    from trivet.model.store import ModelStore
-
+    """Make the version current that was current before."""
     click.echo(f"{model}: current is {ModelStore(models_dir).rollback(model)}")
-
-
-def _missing_package(module: str) -> str:
-    for extra, modules in EXTRAS.items():
-        if module in modules:
-            return f"{module} is not installed: pip install 'trivet[{extra}]'"
-    return f"{module} is not installed: pip install {module}"

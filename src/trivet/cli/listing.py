@@ -7,7 +7,7 @@ from trivet.model.store import EMPTY, ModelStore
 
 
 def describe(store: ModelStore) -> list[str]:
-    """A line per version, * before the current ones: name, version, time, task, first metric."""
+    """One line per version, marked * if current: name, version, time, task, first metric."""
     rows = [
         (
             "*" if _is_current(store, name, version) else " ",

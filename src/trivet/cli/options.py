@@ -1,63 +1,78 @@
-"""Options that several commands share, and what the texts of options stand for."""
+"""Options that several commands share, and the types of their values."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 import click
 
-from trivet.cpus import cpu_limit
+from trivet.batch.settings import BatchSettings
 from trivet.rows.rejects import MaxRejected
 
 Command = Callable[..., Any]
 FILE = click.Path(path_type=Path, dir_okay=False)
+#: What tables may be read from.
+FORMATS = "Formats: .csv, .tsv and .jsonl, also with .gz or .zst; .parquet; .arrow."
 MODEL = click.option(
-    "--model", metavar="NAME", default="model", show_default=True, help="The model's name."
+    "--model", metavar="NAME", default=BatchSettings.model, help="The model's name."
 )
 MODELS_DIR = click.option(
     "--models-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    default=Path("models"),
-    show_default=True,
+    default=BatchSettings.models_dir,
     help="Where models are stored.",
 )
 MODEL_VERSION = click.option(
-    "--model-version", metavar="VERSION", help="Use this version, not the current one."
+    "--model-version", metavar="VERSION", help="Use this version instead of the current one."
 )
 
 
-def limit(name: str, unit: str, default: int, text: str) -> Callable[[Command], Command]:
-    """An option that bounds what a service takes on."""
-    return click.option(
-        name, metavar=unit, type=click.IntRange(1), default=default, show_default=True, help=text
-    )
+class NumberOrAuto(click.IntRange):
+    """A whole number, or ``auto``."""
+
+    def convert(self, value: Any, *context: Any) -> Any:
+        """The number, or ``auto``."""
+        return value if value == "auto" else super().convert(value, *context)
 
 
-def seconds(name: str, default: float, text: str, least: float = 0) -> Callable[[Command], Command]:
-    """An option that is a time."""
-    return click.option(
-        name,
-        metavar="SECONDS",
-        type=click.FloatRange(least),
-        default=default,
-        show_default=True,
-        help=text,
-    )
+WORKERS = click.option(
+    "--workers",
+    metavar="NUMBER|auto",
+    type=NumberOrAuto(1),
+    help="Worker processes; auto: one per processor.",
+)
 
 
-class Workers(click.IntRange):
-    """A number of processes, or ``auto``: as many as there are processors to use."""
+def limit(name: str, unit: str, text: str) -> Callable[[Command], Command]:
+    """An option that limits the load on the service."""
+    return click.option(name, metavar=unit, type=click.IntRange(1), help=text)
 
-    def convert(self, value: Any, *context: Any) -> int:
-        """The number that the text stands for."""
-        return cpu_limit() if value == "auto" else super().convert(value, *context)
+
+def seconds(name: str, text: str, least: float = 0) -> Callable[[Command], Command]:
+    """An option that is a duration."""
+    return click.option(name, metavar="SECONDS", type=click.FloatRange(least), help=text)
+
+
+def defaults_from(settings: type) -> Callable[[click.Command], click.Command]:
+    """Give each option of a command the default of the field of ``settings`` with its name."""
+    known = {field.name: field.default for field in fields(settings)}
+
+    def give(command: click.Command) -> click.Command:
+        for param in command.params:
+            default = known.get(param.name or "", MISSING)
+            if default is not MISSING:
+                param.default = default
+        return command
+
+    return give
 
 
 class RejectedLimit(click.ParamType[Any]):
-    """How many rows may be rejected: a number, or a share written with %."""
+    """How many rows may be rejected: a number, or a share such as ``1%``."""
 
     name = "limit"
 
@@ -69,8 +84,16 @@ class RejectedLimit(click.ParamType[Any]):
             self.fail(f"{value!r} is neither a number of rows nor a share from 0% to 100%")
 
 
+MAX_REJECTED = click.option(
+    "--max-rejected",
+    metavar="ROWS|SHARE",
+    type=RejectedLimit(),
+    help="Exit with code 3 if more rows than this are rejected; 0 stops at the first.",
+)
+
+
 class Names(click.ParamType[Any]):
-    """Names separated by commas, quoted as in a CSV where they hold one; a list in the file."""
+    """Names separated by commas, quoted as in a CSV if they contain one; in the file, a list."""
 
     name = "names"
 

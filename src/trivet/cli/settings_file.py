@@ -1,12 +1,12 @@
-"""Settings: trivet.toml, which holds defaults for options.
+"""The settings file, trivet.toml: defaults for options.
 
-models-dir = "models"       # at the top: for every command that has the option
+models-dir = "models"       # at the top: applies to every command that has the option
 
-[train]                     # for `trivet train` alone
+[train]                     # applies to `trivet train` only
 data = "data/flights_train.csv"
 id = ["flight_id"]
 
-[train.params]              # tables stand for options written NAME=VALUE
+[train.params]              # a table stands for an option NAME=VALUE
 learning_rate = 0.1
 """
 
@@ -19,19 +19,21 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from trivet.errors import SettingsError, did_you_mean
+from trivet.train.settings import TrainSettings
 
-#: Tables of the file that stand for an option which takes NAME=VALUE, more than once.
+#: Tables of the file, and the repeatable option NAME=VALUE that each stands for.
 PAIRS = {"params": "param", "kinds": "kind"}
 
 Section = dict[str, Any]
 
 
 def load_defaults(path: Path, root: click.Group, required: bool) -> Section:
-    """The file as click's ``default_map``; nothing where it is absent and not ``required``.
+    """The file as click's ``default_map``; empty if it does not exist and is not ``required``.
 
-    Raises `SettingsError` for a file that can't be read and for a key that no option has.
+    Raises `SettingsError` for a file that cannot be read and for a key that is not an option.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -40,7 +42,7 @@ def load_defaults(path: Path, root: click.Group, required: bool) -> Section:
             raise SettingsError(f"{path}: no such file; check --config") from None
         return {}
     except (OSError, ValueError) as error:
-        raise SettingsError(f"{path}: can't be read as TOML: {error}") from error
+        raise SettingsError(f"{path}: cannot be read as TOML: {error}") from error
     content = {key.replace("_", "-"): value for key, value in content.items()}
     shared = {key: value for key, value in content.items() if not isinstance(value, dict)}
     sections = {key: value for key, value in content.items() if isinstance(value, dict)}
@@ -53,22 +55,39 @@ def load_defaults(path: Path, root: click.Group, required: bool) -> Section:
         raise SettingsError(f"{path}: {error}") from error
 
 
-class DescribedByFlags(click.Command):
-    """With --target on the command line, the flags describe the table, and not trivet.toml.
+class TrainCommand(click.Command):
+    """Uses only those settings of trivet.toml that are for this table and this estimator.
 
-    Identifiers or a time column of the file's own table would be wrong for any other.
+    With --target on the command line, the flags describe the table: identifiers or a time column of
+    the file's table would be wrong for any other. Hyperparameters in the file are for the
+    estimator in the file. A line on stderr says what is not used.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the options, without the file's defaults for what describes a table."""
+        """Parse the options, without the settings that are for another table or estimator."""
+        file = kept = ctx.default_map or {}
         if any(arg.partition("=")[0] == "--target" for arg in args):
-            kept = {"models_dir": (ctx.default_map or {}).get("models_dir")}
-            ctx.default_map = {name: value for name, value in kept.items() if value is not None}
-        return super().parse_args(ctx, args)
+            kept = {name: value for name, value in file.items() if name == "models_dir"}
+        ctx.default_map = kept
+        rest = super().parse_args(ctx, args)
+        source, used = ctx.get_parameter_source, ctx.params["estimator"]
+        if any(source(name) is ParameterSource.DEFAULT for name in file.keys() - kept.keys()):
+            why = "--target describes another table; only models-dir still applies"
+            _say_unused(ctx, "[train]", why)
+        estimator = file.get("estimator", TrainSettings.estimator)
+        if source("param") is ParameterSource.DEFAULT_MAP and used != estimator:
+            ctx.params["param"] = ()
+            _say_unused(ctx, "[train.params]", f"it is for {estimator}, not for {used}")
+        return rest
+
+
+def _say_unused(ctx: click.Context, section: str, why: str) -> None:
+    path = ctx.find_root().params["config"]
+    click.echo(f"{path}: {section} is not used, because {why}", err=True)
 
 
 def pairs(option: str, texts: tuple[str, ...]) -> list[tuple[str, str]]:
-    """NAME=VALUE texts, split at the last sign: a column's name may hold one, a value must not."""
+    """NAME=VALUE texts, split at the last ``=``: a name may contain one, a value may not."""
     for text in texts:
         if "=" not in text:
             raise SettingsError(f"--{option} {text}: write it as NAME=VALUE")
@@ -76,7 +95,7 @@ def pairs(option: str, texts: tuple[str, ...]) -> list[tuple[str, str]]:
 
 
 def literal(text: str) -> Any:
-    """A hyperparameter's value: JSON where it is that, else the text itself."""
+    """The value of a hyperparameter: parsed as JSON if possible, otherwise the text itself."""
     try:
         return json.loads(text)
     except json.JSONDecodeError:
@@ -89,7 +108,7 @@ def _defaults(where: str, group: click.Group, sections: Section, shared: Section
     for name, command in group.commands.items():
         section, place = sections.get(name, {}), f"{where}[{name}] "
         if not isinstance(section, dict):
-            raise SettingsError(f"{where}{name} is not a value but a section: write [{name}]")
+            raise SettingsError(f"{where}{name} is a section, not a value: write [{name}]")
         if isinstance(command, click.Group):
             defaults[name] = _defaults(place, command, section, shared)
             continue
@@ -112,7 +131,7 @@ def _leaves(group: click.Group) -> list[click.Command]:
 
 
 def _options(command: click.Command) -> dict[str, click.Option]:
-    """The options of a command by what the file calls them."""
+    """The options of a command by their name in the file."""
     options = (param for param in command.params if isinstance(param, click.Option))
     return {option.opts[0].removeprefix("--"): option for option in options}
 
@@ -140,5 +159,5 @@ def _as_text(option: str, value: object) -> str:
 def _require_known(where: str, keys: Section, known: Collection[str]) -> None:
     for key in keys:
         if key not in known:
-            hint = did_you_mean(key, known) or f"; there are {', '.join(dict.fromkeys(known))}"
+            hint = did_you_mean(key, known) or f"; use one of {', '.join(dict.fromkeys(known))}"
             raise SettingsError(f"{where}{key} is not a setting{hint}")

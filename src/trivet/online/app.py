@@ -20,6 +20,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 import trivet
+from trivet.cpus import worker_count
 from trivet.online import logs, problems
 from trivet.online.direct import DirectRoute
 from trivet.online.gate import Gate
@@ -55,7 +56,7 @@ def create_app(settings: ServeSettings) -> ASGIApp:
         _drain_first(live_model, settings.drain)
         # Before anything is accepted: of several workers, one without a model leaves it to others.
         await live_model.catch_up()
-        while not (live_model.ready or settings.workers == 1 or live_model.draining):
+        while not (live_model.ready or worker_count(settings.workers) == 1 or live_model.draining):
             await asyncio.sleep(settings.reload_every or 1)
             await live_model.catch_up()
         tasks = [

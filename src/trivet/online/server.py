@@ -13,6 +13,7 @@ from functools import partial
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from trivet.cpus import worker_count
 from trivet.errors import SettingsError
 from trivet.online import metrics
 from trivet.online.app import create_app
@@ -35,10 +36,11 @@ def serve(settings: ServeSettings, host: str, port: int) -> None:
     model to serve or a setting can't be used.
     """
     settings.artifact().verify()
+    workers = worker_count(settings.workers)
     config = uvicorn.Config(
         partial(create_app, settings),
         factory=True,
-        workers=settings.workers,
+        workers=workers,
         timeout_worker_healthcheck=STARTING,
         server_header=False,
         access_log=False,
@@ -53,7 +55,7 @@ def serve(settings: ServeSettings, host: str, port: int) -> None:
             logger.warning("anyone who reaches %s may ask; name callers with --api-key-file", host)
         logger.info("listening on http://%s:%d, documentation at /docs", host, port)
         # Where another service's directory was inherited, this process would count into that.
-        if settings.workers == 1 and metrics.DIRECTORY not in os.environ:
+        if workers == 1 and metrics.DIRECTORY not in os.environ:
             uvicorn.Server(config).run(sockets=[listener])
         else:
             with tempfile.TemporaryDirectory(prefix="trivet-") as directory:

@@ -1,4 +1,4 @@
-"""What a service is told."""
+"""The settings of a service."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from trivet.cpus import Workers
 from trivet.errors import SettingsError
 from trivet.model.artifact import Artifact
 from trivet.model.store import ModelStore
@@ -13,10 +14,10 @@ from trivet.model.store import ModelStore
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """Which model a service answers with, whom it answers, and how much it takes on.
+    """Which model a service uses, whom it answers, and how much load it accepts.
 
-    Sizes are in bytes, times in seconds. ``model_version`` pins a version; without it the service
-    follows the store's pointer.
+    ``max_body`` is in bytes, durations are in seconds. Without ``model_version``, the service
+    follows the current version.
     """
 
     model: str = "model"
@@ -28,7 +29,7 @@ class ServeSettings:
     deadline: float = 10.0
     drain: float = 1.0
     reload_every: float = 1.0
-    workers: int = 1
+    workers: Workers = 1
     api_key_file: Path | None = None
     access_log: bool = False
     health_route: str | None = None
@@ -42,25 +43,25 @@ class ServeSettings:
         ):
             if route is not None and not re.fullmatch(r"/[^{}]*", route):
                 raise SettingsError(f"{option} {route}: write it as a path, such as /v1/predict")
-        # Read once, and not by each worker: one that is started later knows the same keys.
+        # Read once, not by each worker, so that a worker started later knows the same keys.
         keys = read_keys(self.api_key_file) if self.api_key_file else ()
         object.__setattr__(self, "api_keys", keys)
 
     def artifact(self) -> Artifact:
-        """The artifact that these settings name; raises `StoreError` or `ArtifactError`."""
+        """The artifact of that model and version; raises `StoreError` or `ArtifactError`."""
         return ModelStore(self.models_dir).artifact(self.model, self.model_version)
 
 
 def read_keys(path: Path) -> tuple[bytes, ...]:
-    """The keys of a file, one a line; raises `SettingsError` where there is none."""
+    """The keys in a file, one per line; raises `SettingsError` if there are none."""
     try:
         keys = path.read_bytes().split()
     except OSError as error:
         raise SettingsError(
-            f"{path}: can't be read ({error.strerror}); check --api-key-file"
+            f"{path}: cannot be read ({error.strerror}); check --api-key-file"
         ) from error
     if not keys:
-        raise SettingsError(f"{path}: holds no key; write one key a line")
+        raise SettingsError(f"{path}: holds no key; write one key per line")
     if bad := [key for key in keys if not re.fullmatch(rb"[!-~]{16,}", key)]:
         raise SettingsError(
             f"{path}: a key has {len(bad[0])} characters; write 16 or more, in ASCII: "

@@ -86,7 +86,7 @@ def raw_rows(block: bytes, line: int, layout: Layout) -> Iterator[RawRow]:
 
 
 def split_cells(lines: Iterable[str], delimiter: str = ",") -> Iterator[list[str]]:
-    """The cells of each row of a CSV; ``lines`` keep their ends, a cell may have any length."""
+    """The cells of each row of a CSV, of any length; ``lines`` keep their line ends."""
     csv.field_size_limit(sys.maxsize)  # the module's, for all threads: set by all who split alike
     return csv.reader(lines, delimiter=delimiter)
 

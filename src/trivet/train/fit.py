@@ -32,7 +32,7 @@ from trivet.train.table import TrainingTable
 GOLDEN_ROWS = 20
 
 #: Is told which step begins.
-OnStep = Callable[[str], None]
+OnStep = Callable[[str], object]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trivet.model.artifact import Manifest
 from trivet.rows.contract import Column
-from trivet.train.settings import TrainResult
+from trivet.train.run import TrainResult
 
 
 def render(manifest: Manifest) -> str:

@@ -26,12 +26,16 @@ from trivet.model.artifact import (
 from trivet.model.store import ModelStore
 from trivet.rows.rejects import HEADER
 from trivet.rows.sources import Source, find_sources
-from trivet.train.settings import TrainResult, TrainSettings
+from trivet.train.settings import TrainSettings
 from trivet.train.version import inputs_digest
 
 if TYPE_CHECKING:
     from trivet.train.table import Reading
 
+#: Called with the rows and bytes read so far, and the bytes of all.
+Watch = Callable[[int, int, int], object]
+#: Called with the name of a step that begins.
+OnStep = Callable[[str], object]
 #: The rows that were set aside, in an artifact that was trained without them.
 REJECTED = "rejected.csv"
 #: How many hex digits of the inputs' digest name a version.
@@ -39,31 +43,31 @@ VERSION_DIGITS = 12
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far a run is: its step, the rows read so far, and how many bytes of how many."""
+class TrainResult:
+    """The version that the settings lead to, whether this run made it, and the current version."""
 
-    step: str
-    rows: int = 0
-    read_bytes: int = 0
-    total_bytes: int = 0
-
-
-Watch = Callable[[Progress], None]
+    manifest: Manifest
+    trained: bool
+    current: str | None
 
 
-def train(settings: TrainSettings, watch: Watch = lambda progress: None) -> TrainResult:
+def train(
+    settings: TrainSettings, watch: Watch = lambda *_: None, on_step: OnStep = lambda _: None
+) -> TrainResult:
     """Train on a table and publish the model as the current version.
 
     Where the store has a version from the same data, settings, code and libraries, nothing is
-    trained (and scikit-learn is not even imported). ``watch`` is told how far the run is. Raises
-    `TrivetError`.
+    trained (and scikit-learn is not even imported). ``watch`` is called
+    while the table is read, ``on_step`` when a later step begins. Raises `TrivetError`.
     """
     with tempfile.TemporaryDirectory() as folder:  # for standard input
         sources = find_sources(str(settings.data), Path(folder, "stdin"))
-        return _train(settings, sources, watch)
+        return _train(settings, sources, watch, on_step)
 
 
-def _train(settings: TrainSettings, sources: Sequence[Source], watch: Watch) -> TrainResult:
+def _train(
+    settings: TrainSettings, sources: Sequence[Source], watch: Watch, on_step: OnStep
+) -> TrainResult:
     store = ModelStore(settings.models_dir)
     data_digest = _digest(sources)
     inputs = inputs_digest(data_digest, settings.shaping())
@@ -74,7 +78,7 @@ def _train(settings: TrainSettings, sources: Sequence[Source], watch: Watch) -> 
         return _up_to_date(store, settings, present)
     if taken:  # a version is never replaced: the same inputs again make its next revision
         version = f"{version}-r{_revision(taken[-1]) + 1}"
-    artifact = _fitted(settings, sources, watch, version, inputs, data_digest)
+    artifact = _fitted(settings, sources, watch, on_step, version, inputs, data_digest)
     if not store.publish(settings.model, version, artifact.write, settings.promote):
         return _up_to_date(store, settings, [version])  # another run was faster
     return _result(store, settings, version, trained=True)
@@ -116,6 +120,7 @@ def _fitted(
     settings: TrainSettings,
     sources: Sequence[Source],
     watch: Watch,
+    on_step: OnStep,
     version: str,
     inputs: str,
     data_digest: str,
@@ -127,7 +132,7 @@ def _fitted(
     name = _shown(sources, settings)
     reading = _read(name, settings, sources, watch)
     total = reading.table.rows
-    model = fit(reading.table, settings, lambda step: watch(Progress(step, reading.read)))
+    model = fit(reading.table, settings, on_step)
     rows = RowCounts(
         total=reading.read,
         rejected=dict(reading.rejected),
@@ -174,7 +179,7 @@ def _read(name: str, settings: TrainSettings, sources: Sequence[Source], watch: 
         {*settings.identifiers, *settings.exclude} - needed,
         settings.max_rejected,
         (settings.sample_rows, settings.seed) if settings.sample_rows else None,
-        lambda rows, read_bytes: watch(Progress("reading", rows, read_bytes, size)),
+        lambda rows, done: watch(rows, done, size),
     )
 
 

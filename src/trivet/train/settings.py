@@ -1,4 +1,4 @@
-"""What a training run is told, and what comes of it."""
+"""The settings of a training run."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from typing import get_args
 from pydantic import JsonValue
 
 from trivet.errors import SettingsError
-from trivet.model.artifact import Manifest
 from trivet.rows.contract import Kind, Task
 from trivet.rows.rejects import ONE_PERCENT, MaxRejected
 
-#: Settings that say where a model is read from and goes to; all others shape it.
+#: Settings that only say what is read and where a model goes; all others shape the model.
 NOT_SHAPING = {"data", "max_rejected", "model", "models_dir", "promote", "force"}
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Settings of one training run; raises `SettingsError` for a kind that there is not.
+    """Settings of one training run; raises `SettingsError` for an unknown kind.
 
-    ``data`` is a path or an address, as `find_sources` takes it. ``sample_rows`` bounds how many
-    rows are used, drawn by ``seed`` from all.
+    ``data`` is a path or an address, as `find_sources` takes it. ``sample_rows`` limits how many
+    rows are used: a random sample, drawn with ``seed``.
     """
 
     data: str | Path
@@ -48,7 +47,7 @@ class TrainSettings:
     force: bool = False
 
     def __post_init__(self) -> None:
-        """Check what types alone don't."""
+        """Check what the types do not."""
         for name, kind in self.kinds.items():
             if kind not in get_args(Kind):
                 known = ", ".join(get_args(Kind))
@@ -59,12 +58,3 @@ class TrainSettings:
         settings = {name: value for name, value in asdict(self).items() if name not in NOT_SHAPING}
         as_json: dict[str, JsonValue] = json.loads(json.dumps(settings, sort_keys=True))
         return as_json
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """The version that the settings lead to, whether this run made it, and the current version."""
-
-    manifest: Manifest
-    trained: bool
-    current: str | None

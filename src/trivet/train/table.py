@@ -27,8 +27,8 @@ from trivet.rows.values import EXPECTED, Unfit, category_text
 #: Rejected rows are kept in memory up to so many bytes, then in a temporary file.
 REJECTED_BYTES = 2**24
 
-#: Is told the rows read so far, and the bytes; it may raise.
-OnRead = Callable[[int, int], None]
+#: Called with the rows and bytes read so far.
+OnRead = Callable[[int, int], object]
 
 
 class Values:
