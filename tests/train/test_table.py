@@ -20,7 +20,6 @@ from tests.conftest import FLIGHTS, TRIVET, read_csv, run_trivet, write_csv
 from trivet.errors import TableError, TooManyRejected, TrainingError
 from trivet.model.artifact import Manifest
 from trivet.model.store import ModelStore
-from trivet.rows import readers
 from trivet.rows.rejects import MaxRejected
 from trivet.rows.sources import find_sources
 from trivet.train.run import train
@@ -192,10 +191,10 @@ def test_a_bad_cell_is_named_by_its_file_and_line(tmp_path: Path) -> None:
         train(settings(tmp_path, tmp_path / "in", kinds={"x": "number"}))
 
 
-def read(data: Path, sample: tuple[int, int] | None = None) -> Reading:
+def read(data: Path, **options: Any) -> Reading:
     sources = find_sources(str(data), data.parent / "unused")
-    files = [readers.columns(source) for source in sources]
-    return read_training_table(str(data), files, (), MaxRejected(0), sample, lambda *_: None)
+    settings = TrainSettings(data, "y", max_rejected=MaxRejected(0), **options)
+    return read_training_table(settings, sources, lambda *_: None)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +248,7 @@ def test_a_sample_is_the_same_whatever_the_blocks(
 ) -> None:
     monkeypatch.setattr("trivet.rows.readers.text.BLOCK_BYTES", block)
     write_csv(tmp_path / "in.csv", ["x", "text"], [[n, f"t{n}"] for n in range(5000)])
-    reading = read(tmp_path / "in.csv", sample=(300, 7))
+    reading = read(tmp_path / "in.csv", sample_rows=300, seed=7)
     keys = np.random.default_rng(7).random(5000)
     expected = np.sort(np.argsort(keys)[:300])
     texts = reading.table.columns["text"]

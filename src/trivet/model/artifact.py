@@ -72,15 +72,13 @@ class DataFacts(Frozen):
 class Manifest(Frozen):
     """Everything known about a model.
 
-    ``inputs`` is the digest of what went into it. ``not_compiled`` says why it has no compiled
-    form, and is None if it has one. ``files`` holds the SHA-256 of each other file, by name.
+    ``not_compiled`` says why it has no compiled form, and is None if it has one. ``files`` holds the SHA-256 of each other file, by name.
     """
 
     format: Literal[2] = 2
     name: str
     version: str
     created: datetime
-    inputs: str
     contract: Contract
     metrics: dict[str, float | None]
     baseline: dict[str, float | None]

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from trivet.errors import ArtifactError
 from trivet.model.artifact import (
@@ -28,9 +27,6 @@ from trivet.rows.rejects import HEADER
 from trivet.rows.sources import Source, find_sources
 from trivet.train.settings import TrainSettings
 from trivet.train.version import inputs_digest
-
-if TYPE_CHECKING:
-    from trivet.train.table import Reading
 
 #: Called with the rows and bytes read so far, and the bytes of all.
 Watch = Callable[[int, int, int], object]
@@ -57,8 +53,8 @@ def train(
     """Train on a table and publish the model as the current version.
 
     Where the store has a version from the same data, settings, code and libraries, nothing is
-    trained (and scikit-learn is not even imported). ``watch`` is called
-    while the table is read, ``on_step`` when a later step begins. Raises `TrivetError`.
+    trained (and scikit-learn is not even imported). ``watch`` is called while the table is read,
+    ``on_step`` when a later step begins. Raises `TrivetError`.
     """
     with tempfile.TemporaryDirectory() as folder:  # for standard input
         sources = find_sources(str(settings.data), Path(folder, "stdin"))
@@ -70,15 +66,14 @@ def _train(
 ) -> TrainResult:
     store = ModelStore(settings.models_dir)
     data_digest = _digest(sources)
-    inputs = inputs_digest(data_digest, settings.shaping())
-    version = inputs[:VERSION_DIGITS]
+    version = inputs_digest(data_digest, settings.shaping())[:VERSION_DIGITS]
     taken = _revisions(store, settings.model, version)
     present = [known for known in taken if _is_whole(store, settings.model, known)]
     if present and not settings.force:
         return _up_to_date(store, settings, present)
     if taken:  # a version is never replaced: the same inputs again make its next revision
         version = f"{version}-r{_revision(taken[-1]) + 1}"
-    artifact = _fitted(settings, sources, watch, on_step, version, inputs, data_digest)
+    artifact = _fitted(settings, sources, watch, on_step, version, data_digest)
     if not store.publish(settings.model, version, artifact.write, settings.promote):
         return _up_to_date(store, settings, [version])  # another run was faster
     return _result(store, settings, version, trained=True)
@@ -122,15 +117,14 @@ def _fitted(
     watch: Watch,
     on_step: OnStep,
     version: str,
-    inputs: str,
     data_digest: str,
 ) -> Draft:
     # Imported here so that finding a model up to date costs nothing.
     from trivet.train.fit import fit
     from trivet.train.report import render
+    from trivet.train.table import read_training_table
 
-    name = _shown(sources, settings)
-    reading = _read(name, settings, sources, watch)
+    reading = read_training_table(settings, sources, watch)
     total = reading.table.rows
     model = fit(reading.table, settings, on_step)
     rows = RowCounts(
@@ -145,12 +139,11 @@ def _fitted(
         name=settings.model,
         version=version,
         created=datetime.now(UTC).replace(microsecond=0),
-        inputs=inputs,
         contract=model.contract,
         metrics=model.metrics,
         baseline=model.baseline,
         settings=settings.shaping(),
-        data=DataFacts(file=name, sha256=data_digest, rows=rows),
+        data=DataFacts(file=reading.table.name, sha256=data_digest, rows=rows),
         libraries=library_versions(),
         not_compiled=model.compiled if isinstance(model.compiled, str) else None,
         files={},
@@ -167,28 +160,7 @@ def _fitted(
     return Draft(manifest, contents)
 
 
-def _read(name: str, settings: TrainSettings, sources: Sequence[Source], watch: Watch) -> Reading:
-    from trivet.rows import readers
-    from trivet.train.table import read_training_table
-
-    size = sum(source.size for source in sources)
-    needed = {settings.target, settings.time_column}
-    return read_training_table(
-        name,
-        [readers.columns(source, settings.delimiter) for source in sources],
-        {*settings.identifiers, *settings.exclude} - needed,
-        settings.max_rejected,
-        (settings.sample_rows, settings.seed) if settings.sample_rows else None,
-        lambda rows, done: watch(rows, done, size),
-    )
-
-
 def _digest(sources: Sequence[Source]) -> str:
     """SHA-256 of the one source, or of the digests of all, in order."""
     digests = [source.digest() for source in sources]
     return digests[0] if len(digests) == 1 else sha256("".join(digests).encode()).hexdigest()
-
-
-def _shown(sources: Sequence[Source], settings: TrainSettings) -> str:
-    """What the training table is called in messages, and in the report."""
-    return sources[0].name if len(sources) == 1 else f"{settings.data} ({len(sources)} files)"

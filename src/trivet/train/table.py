@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from tempfile import SpooledTemporaryFile
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,14 +20,16 @@ from trivet.rows.arrays import Floats, Mask, Rows
 from trivet.rows.columns import Cells, encode_cells, is_text, python_values, unfit_cells
 from trivet.rows.contract import Column
 from trivet.rows.readers.table import TableFile, Wanted
-from trivet.rows.rejects import MaxRejected, rejected_csv, too_many
+from trivet.rows.rejects import rejected_csv, too_many
+from trivet.rows.sources import Source
 from trivet.rows.values import EXPECTED, Unfit, category_text
+from trivet.train.settings import TrainSettings
 
-#: Rejected rows are kept in memory up to so many bytes, then in a temporary file.
+#: Up to this many bytes of rejected rows are kept in memory, more in a temporary file.
 REJECTED_BYTES = 2**24
 
-#: Called with the rows and bytes read so far.
-OnRead = Callable[[int, int], object]
+#: Called with the rows and bytes read so far, and the bytes of all.
+Watch = Callable[[int, int, int], object]
 
 
 class Values:
@@ -59,8 +60,8 @@ class Values:
 
     def count(self, rows: Mask) -> int:
         """How many of these ``rows``, (rows,), have a value."""
-        valid = np.concatenate([_valid(array) for array in self._arrays])
-        return int((valid & rows).sum())
+        valid = [array.is_valid().to_numpy(zero_copy_only=False) for array in self._arrays]
+        return int((np.concatenate(valid) & rows).sum())
 
     def encode(self, column: Column) -> Rows:
         """The column as floats, (rows,), as `encode_cells` does it."""
@@ -111,7 +112,7 @@ class TrainingTable:
 
 @dataclass(frozen=True)
 class Reading:
-    """A table with what became of all rows: how many were ``read``, and those ``rejected``.
+    """A table, and what became of all rows: how many were ``read``, and how many ``rejected``.
 
     ``rejected`` counts by cause; ``rejected_rows`` are the lines of a CSV without a header.
     """
@@ -123,93 +124,92 @@ class Reading:
 
 
 def read_training_table(
-    name: str,
-    files: Sequence[TableFile],
-    skipped: Iterable[str],
-    max_rejected: MaxRejected,
-    sample: tuple[int, int] | None,
-    on_read: OnRead,
+    settings: TrainSettings, sources: Sequence[Source], watch: Watch
 ) -> Reading:
-    """Read files as one table; ``sample`` draws so many rows, by a seed, from any number.
+    """Read all sources as one table, or a random sample of its rows.
 
-    Raises `TooManyRejected`, and `TableError` where files don't fit together.
+    Identifiers and excluded columns are not read. Raises `TooManyRejected`, and `TableError` for
+    sources that can't be read as one.
     """
-    if len({file.source.format for file in files}) > 1:
+    name = sources[0].name if len(sources) == 1 else f"{settings.data} ({len(sources)} files)"
+    if len({source.format for source in sources}) > 1:
         raise TableError(f"{name}: holds files of several formats; train on files of one")
-    wanted = Wanted(skipped=frozenset(skipped))
-    gathered = _Gathered() if sample is None else _Sampled(*sample)
+    files = [readers.columns(source, settings.delimiter) for source in sources]
+    needed = {settings.target, settings.time_column}
+    wanted = Wanted(skipped=frozenset({*settings.identifiers, *settings.exclude} - needed))
+    gathered = (
+        _Sampled(settings.sample_rows, settings.seed) if settings.sample_rows else _Gathered()
+    )
     rejected: Counter[str] = Counter()
-    read, read_bytes = 0, 0
+    first = ""
+    read, done, total = 0, 0, sum(source.size for source in sources)
     with SpooledTemporaryFile(REJECTED_BYTES) as aside:
         for file in files:
             for chunk in readers.read(file, readers.whole(file), wanted):
                 gathered.add(chunk.cells, chunk.rows)
                 read += chunk.rows
-                rejected.update(reject.cause for reject in chunk.rejects)
+                for reject in chunk.rejects:
+                    first = first or f"{file.source.name}, line {reject.line:,}: {reject.cause}"
+                    rejected[reject.cause] += 1
                 aside.write(rejected_csv(file.source.name, chunk.rejects))
-                if max_rejected.stops_at(rejected.total()):
+                if settings.max_rejected.stops_at(rejected.total()):
                     break
-                on_read(read, read_bytes + chunk.position)
-            read_bytes += file.source.size
+                watch(read, done + chunk.position, total)
+            done += file.source.size
             file.source.check_unchanged()
-        total = read + rejected.total()
-        if not max_rejected.allows(rejected.total(), total):
-            raise too_many(dict(rejected.most_common()), total, f"; {_first_of(aside)}")
+        if not settings.max_rejected.allows(rejected.total(), read + rejected.total()):
+            raise too_many(rejected, read + rejected.total(), f"; the first is {first}")
         aside.seek(0)
         rejected_rows = aside.read()
-    cells = gathered.finish()
+    columns = gathered.finish()
     names = dict.fromkeys(column for file in files for column in file.schema.names)
-    columns = {column: [] for column in names if wanted.takes(column)} | cells
+    empty: dict[str, list[pa.Array]] = {column: [] for column in names if wanted.takes(column)}
     table = TrainingTable(
-        name,
-        [*(names | columns)],
-        {name: Values(arrays) for name, arrays in columns.items()},
-        gathered.unusable,
-        gathered.rows,
-        files[0].source.format == "csv",
-        lambda row: _place(files, wanted, gathered.position(row)),
+        name=name,
+        names=[*(names | columns)],
+        columns={column: Values(arrays) for column, arrays in (empty | columns).items()},
+        unusable=gathered.unusable,
+        rows=gathered.rows,
+        untyped=files[0].source.format == "csv",
+        where=lambda row: _place(files, wanted, gathered.position(row)),
     )
-    return Reading(table, read, dict(rejected.most_common()), rejected_rows)
+    return Reading(table, read, rejected, rejected_rows)
 
 
 class _Gathered:
-    """Collects the cells of chunks by column; what no column can hold, it only remembers."""
+    """Collects the cells of chunks by column; ``unusable`` says what no column can hold."""
 
     def __init__(self) -> None:
-        self.columns: dict[str, list[pa.Array]] = {}
+        self.rows = 0
         self.unusable: dict[str, str] = {}
-        self._sizes: list[int] = []
-
-    @property
-    def rows(self) -> int:
-        """How many rows there are."""
-        return sum(self._sizes)
+        self._columns: dict[str, list[pa.Array]] = {}
 
     def add(self, cells: Mapping[str, Cells], rows: int) -> None:
         """Take the cells of some rows; a column that comes late was missing before."""
         for name in cells:
-            self.columns.setdefault(name, [pa.nulls(size) for size in self._sizes])
-        for name, arrays in self.columns.items():
+            self._columns.setdefault(name, [pa.nulls(self.rows)])
+        for name, arrays in self._columns.items():
             arrays.append(self._compact(name, cells[name]) if name in cells else pa.nulls(rows))
-        self._sizes.append(rows)
+        self.rows += rows
 
     def finish(self) -> dict[str, list[pa.Array]]:
         """All columns, each of one type; they are kept here no longer."""
-        columns, self.columns = self.columns, {}
+        columns, self._columns = self._columns, {}
         for name, arrays in columns.items():
             try:
                 columns[name] = _of_one_type(arrays)
             except Unfit:
                 kinds = sorted({str(_value_type(array)) for array in arrays})
                 self.unusable[name] = f"values of types {' and '.join(kinds)}"
+                columns[name] = [pa.nulls(self.rows)]
         return columns
 
     def position(self, row: int) -> int:
-        """Which of all rows a row was."""
+        """Which row of all that were read a row is."""
         return row
 
     def _compact(self, name: str, cells: Cells) -> pa.Array:
-        """The cells, or nothing in place of those that can't be read."""
+        """The cells; nulls in place of those that no column can hold."""
         try:
             array = as_array(cells)
         except Unfit:
@@ -222,25 +222,26 @@ class _Gathered:
 
 
 class _Sampled(_Gathered):
-    """Keeps a random sample: each row draws a number, and the ``most`` rows with the least stay.
+    """Keeps a random sample: each row draws a number, and the rows with the ``most`` lowest stay.
 
-    That is one pass with the memory of twice the sample, and the same rows whatever the chunks.
+    That takes one pass and the memory of twice the sample, and gives the same rows however the
+    table is cut into chunks.
     """
 
     def __init__(self, most: int, seed: int) -> None:
         super().__init__()
         self._most, self._draw, self._limit = most, np.random.default_rng(seed), math.inf
-        self._keys: list[Floats] = []
-        self._positions: list[NDArray[np.int64]] = []
+        self._keys: Floats = np.empty(0)
+        self._positions: NDArray[np.int64] = np.empty(0, np.int64)
         self._seen = 0
 
     def add(self, cells: Mapping[str, Cells], rows: int) -> None:
-        """Take the cells of those rows that may be of the sample."""
+        """Take the cells of the rows that may belong to the sample."""
         keys = self._draw.random(rows)
-        stay = np.flatnonzero(keys < self._limit)
-        super().add({name: _some(each, stay) for name, each in cells.items()}, len(stay))
-        self._keys.append(keys[stay])
-        self._positions.append(self._seen + stay)
+        chosen = np.flatnonzero(keys < self._limit)
+        super().add({name: _some(each, chosen) for name, each in cells.items()}, len(chosen))
+        self._keys = np.append(self._keys, keys[chosen])
+        self._positions = np.append(self._positions, self._seen + chosen)
         self._seen += rows
         if self.rows > 2 * self._most:
             self._shrink()
@@ -252,21 +253,17 @@ class _Sampled(_Gathered):
         return super().finish()
 
     def position(self, row: int) -> int:
-        """Which of all rows a row was."""
-        return int(np.concatenate(self._positions)[row])
+        """Which row of all that were read a row is."""
+        return int(self._positions[row])
 
     def _shrink(self) -> None:
-        keys, positions = np.concatenate(self._keys), np.concatenate(self._positions)
-        stay = np.sort(np.argpartition(keys, self._most)[: self._most])
-        starts = np.cumsum([0, *self._sizes])
-        for name, arrays in self.columns.items():
-            self.columns[name] = [
-                array.take(pa.array(stay[(stay >= start) & (stay < start + len(array))] - start))
-                for array, start in zip(arrays, starts, strict=False)
-            ]
-        self._sizes = [len(array) for array in next(iter(self.columns.values()), ())]
-        self._keys, self._positions = [keys[stay]], [positions[stay]]
-        self._limit = float(keys[stay].max())
+        stay = np.sort(np.argpartition(self._keys, self._most)[: self._most])
+        self._columns = {
+            name: [_coded(_joined(arrays).take(pa.array(stay)))]
+            for name, arrays in super().finish().items()
+        }
+        self.rows, self._keys, self._positions = self._most, self._keys[stay], self._positions[stay]
+        self._limit = float(self._keys.max())
 
 
 def as_array(cells: Cells) -> pa.Array:
@@ -321,9 +318,9 @@ def _of_one_type(arrays: list[pa.Array]) -> list[pa.Array]:
     return [_coded(pa.array(values, pa.string())) for values in texts]
 
 
-def _valid(array: pa.Array) -> Mask:
-    valid: Mask = array.is_valid().to_numpy(zero_copy_only=False)
-    return valid
+def _joined(arrays: list[pa.Array]) -> pa.Array:
+    kind = Values(arrays).type
+    return pa.concat_arrays([_plain(array).cast(kind) for array in arrays])
 
 
 def _value_type(array: pa.Array) -> pa.DataType:
@@ -332,15 +329,6 @@ def _value_type(array: pa.Array) -> pa.DataType:
 
 def _plain(array: pa.Array) -> pa.Array:
     return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array
-
-
-def _first_of(rejected: IO[bytes]) -> str:
-    """The first rejected row as an error names it."""
-    rejected.seek(0)
-    file, line, column, reason, _ = next(
-        csv.reader([rejected.readline().decode("utf-8", "replace")])
-    )
-    return f"the first is {file}, line {line}: {column + ': ' if column else ''}{reason}"
 
 
 def _place(files: Sequence[TableFile], wanted: Wanted, row: int) -> str:
