@@ -268,7 +268,7 @@ def test_manifest_and_report_say_that_a_sample_was_drawn(tmp_path: Path) -> None
     as_csv(tmp_path / "in.csv")
     options = ("--target", "y", "--id", "id", "--estimator", "logistic", "--sample-rows", "100")
     done = run_trivet("train", "--data", "in.csv", *options, cwd=tmp_path)
-    assert "400 rows, of which 100 drawn by seed 0: 80 to fit, 20 held out" in done.stdout
+    assert "400 rows, 100 of them sampled with seed 0: 80 to fit, 20 held out" in done.stdout
     rows = ModelStore(tmp_path / "models").artifact("model").manifest.data.rows
     assert (rows.total, rows.sampled, rows.train, rows.held_out) == (400, 100, 80, 20)
 

@@ -1,4 +1,4 @@
-"""How well a model does on rows that it was not fitted on, with a baseline beside it."""
+"""How well a model predicts rows that it was not fitted on, next to a baseline."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NEED_TWO_TRUTHS = frozenset({"roc_auc", "average_precision", "r2"})
 
 
 def hold_out(moments: Rows | None, target: Target, values: Rows, share: float, seed: int) -> Mask:
-    """Which rows to hold out of the fit, (rows,): the last share in time, or a random share.
+    """The rows to hold out, (rows,): the latest share, or a random share.
 
     ``moments`` (rows,) orders the rows in time; where it is None the share is drawn at random, a
     classifier's labels in proportion. Rows of one moment stay on one side. Raises `TrainingError`.
@@ -55,7 +55,7 @@ def hold_out(moments: Rows | None, target: Target, values: Rows, share: float, s
 
 
 def score(target: Target, truth: Rows, answers: Rows) -> Scores:
-    """Metrics by name; a metric that these rows don't define is None.
+    """Metrics by name; one that is undefined for these rows is None.
 
     ``truth`` (n,) holds positions in the target's labels, or numbers; ``answers`` probabilities
     (n x labels), or numbers (n,). With two labels the ranking metrics are those of the second; with

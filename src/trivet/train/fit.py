@@ -31,13 +31,13 @@ from trivet.train.table import TrainingTable
 
 GOLDEN_ROWS = 20
 
-#: Is told which step begins.
+#: Called with the name of the step that begins.
 OnStep = Callable[[str], object]
 
 
 @dataclass(frozen=True)
 class FittedModel:
-    """What a training run made, before it is published.
+    """What a training run has made, before it is published.
 
     ``compiled`` is the pipeline's compiled form, or the reason why it has none.
     """
@@ -66,7 +66,7 @@ def fit(table: TrainingTable, settings: TrainSettings, on_step: OnStep) -> Fitte
     pipeline = _unfitted(contract, settings)
     on_step("fitting")
     frames = [to_frame(fitted, contract)]
-    del values, training, held_out, fitted, learnt  # of all that fitting doesn't need, no row stays
+    del values, training, held_out, fitted, learnt  # free what fitting does not need
     _fit(pipeline, frames, labels)
     on_step("proving")
     model = FittedPipeline(contract, pipeline)
@@ -86,7 +86,7 @@ def fit(table: TrainingTable, settings: TrainSettings, on_step: OnStep) -> Fitte
 def _split(
     table: TrainingTable, target: Target, values: Rows, settings: TrainSettings
 ) -> tuple[Mask, Mask]:
-    """Which rows of a table to fit, and which to hold out; those without a target are neither."""
+    """The rows to fit and the rows to hold out, (table rows,); rows without a target are neither."""
     known = ~np.isnan(values)
     moments = _moments(table, settings)
     held_out = np.zeros(len(values), dtype=bool)
@@ -129,7 +129,7 @@ def _unfitted(contract: Contract, settings: TrainSettings) -> Pipeline:
 
 
 def _fit(pipeline: Pipeline, frames: list[pd.DataFrame], truth: Any) -> None:
-    """Fit a pipeline on the one frame in a list, which is taken out of it.
+    """Fit a pipeline on the one frame in ``frames``, which is removed from the list.
 
     A plain pipeline is fitted step by step, as it would do it itself, so that no table is held for
     longer than the step that needs it: the estimator is fitted once the frame is gone.
@@ -162,7 +162,7 @@ def _compiled(
 
 
 def _baseline(target: Target, fitted: Rows, truth: Rows) -> Scores:
-    """Metrics of always answering the training rows' mean, or their labels' shares."""
+    """The metrics of always predicting the mean of the training rows, or the shares of labels."""
     nothing, asked = np.zeros((len(fitted), 1)), np.zeros((len(truth), 1))
     if target.task == "regression":
         return score(target, truth, DummyRegressor().fit(nothing, fitted).predict(asked))
@@ -171,7 +171,7 @@ def _baseline(target: Target, fitted: Rows, truth: Rows) -> Scores:
 
 
 def _golden_records(contract: Contract, rows: Rows) -> list[Record]:
-    """Held-out records over their span, one with all missing that may be, one with all unseen."""
+    """Held-out records from first to last, one with every optional value missing, one all unseen."""
     span = np.linspace(0, len(rows) - 1, min(GOLDEN_ROWS, len(rows))).astype(int)
     missing = {column.name: None for column in contract.columns if column.nullable}
     unseen = dict.fromkeys(contract.of_kind("category"), UNSEEN_LABEL)

@@ -20,16 +20,16 @@ from trivet.train.table import TrainingTable, Values
 #: An integer target with more values than this is a quantity, not a label.
 MOST_LABELS = 20
 
-#: From this share of different values on, a text column names rows instead of describing them.
+#: With a larger share of different values than this, a text column names rows, like an identifier.
 NAMES_ROWS = 0.5
 WORDS_OF_FREE_TEXT = 4
 
-#: Up to here float64 holds every whole number.
+#: float64 holds every whole number up to this one.
 LARGEST_WHOLE = 2**53
 
 EMPTY = "empty: no training row has a value"
 
-#: What identifiers are often called; pandas writes its row labels to a column without a name.
+#: Common names of identifiers; pandas writes its row labels to a column without a name.
 IDENTIFIER_NAME = re.compile(r"|Unnamed: \d+|(.*[_\W])?(id|uuid|guid|key)", re.IGNORECASE)
 
 
@@ -86,7 +86,7 @@ def infer_contract(
     named = (*settings.identifiers, *settings.exclude, *settings.kinds, *settings.nullable)
     require_columns(table.names, named, table.name)
     names = [name for name in table.names if name not in (target.name, *settings.identifiers)]
-    # A column that is left out is never written to, so it takes no memory.
+    # The space for columns that are left out is never written to, so it takes no memory.
     fitted, kept = (np.empty((mask.sum(), len(names)), order="F") for mask in (training, held_out))
     columns: list[Column] = []
     left_out: list[LeftOut] = []
@@ -98,7 +98,7 @@ def infer_contract(
                 at = len(columns)
                 fitted[:, at], kept[:, at] = numbers[training], numbers[held_out]
                 columns.append(column)
-    pa.default_memory_pool().release_unused()  # of the table, which is gone
+    pa.default_memory_pool().release_unused()  # the table's memory goes back to the system
     if not columns:
         raise TrainingError(f"{table.name}: no column can be a feature: {_reasons(left_out)}")
     contract = Contract(
@@ -114,14 +114,14 @@ def infer_contract(
 
 
 def infer_kind(name: str, values: Values, table: TrainingTable) -> Kind | None:
-    """The kind of a column, from its type or, for text, its values; None where no kind fits.
+    """The kind of a column, from its type or, for text, from its values; None if no kind fits.
 
     Raises `TrainingError` for text that is numbers but for a few cells.
     """
     if not is_text(values.type):
         return _kind_of_type(values.type)
     different = values.different()
-    kinds: tuple[Kind, ...] = ("timestamp",)  # what else is text in a typed file is meant as text
+    kinds: tuple[Kind, ...] = ("timestamp",)  # other text in a typed file is meant as text
     if table.untyped:
         if pc.any(pc.match_substring_regex(different, r"^[+-]?0[0-9]")).as_py():
             return "category"  # a code such as 007: a number would lose its zeros
@@ -185,7 +185,7 @@ def _column(name: str, kind: Kind) -> Column:
 
 
 def _fullest(rows: Rows) -> Rows:
-    """The first row of those that miss the fewest values, (features,)."""
+    """The row with the fewest missing values, (features,); the first if there are several."""
     present = np.zeros(len(rows), dtype=np.int32)
     for column in rows.T:
         present += ~np.isnan(column)
@@ -194,7 +194,7 @@ def _fullest(rows: Rows) -> Rows:
 
 
 def _unusable(name: str, kind: Kind, present: Rows, rows: int) -> str | None:
-    """Why a column with these values, in so many rows, can't be a feature, if it can't."""
+    """Why a column can't be a feature, or None; ``present`` are its values in this many rows."""
     distinct = len(np.unique(present))
     if distinct == 1 and len(present) == rows:
         return "constant: every training row has the same value"
@@ -206,7 +206,7 @@ def _unusable(name: str, kind: Kind, present: Rows, rows: int) -> str | None:
 
 
 def _names_rows(name: str, different: pa.Array, present: int) -> str | None:
-    """Why a column of these texts, of so many rows, says what a row is called, if it does."""
+    """Why a text column names rows instead of describing them, or None if it describes them."""
     distinct = len(different)
     if distinct <= max(NAMES_ROWS * present, 2):
         return None

@@ -1,4 +1,4 @@
-"""What a person reads of a training run: the same text on the terminal and in ``report.md``."""
+"""What people read about a training run: on the terminal, and in ``report.md``."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def render(manifest: Manifest) -> str:
 
 
 def summary(result: TrainResult) -> str:
-    """What a run prints: what it made, or why it made nothing, and which version is current."""
+    """What a run prints: what it has made or why it made nothing, and which version is current."""
     manifest = result.manifest
     if result.trained:
         lines = [
@@ -65,7 +65,7 @@ def summary(result: TrainResult) -> str:
 
 
 def metrics_table(manifest: Manifest) -> str:
-    """The metrics on the held-out rows, with the baseline beside them, as a Markdown table."""
+    """The metrics of the held-out rows next to the baseline, as a Markdown table."""
     rows = [
         f"| {name:<23} | {_number(value):>9} | {_number(manifest.baseline[name]):>9} |"
         for name, value in manifest.metrics.items()
@@ -81,7 +81,9 @@ def _rows(manifest: Manifest) -> str:
     rows, settings = manifest.data.rows, manifest.settings
     time_column = settings["time_column"]
     split = f"the last by {time_column}" if time_column else "drawn at random"
-    sample = f", of which {rows.sampled:,} drawn by seed {settings['seed']}" if rows.sampled else ""
+    sample = (
+        f", {rows.sampled:,} of them sampled with seed {settings['seed']}" if rows.sampled else ""
+    )
     return (
         f"{rows.total:,} rows{sample}: {rows.train:,} to fit, "
         f"{rows.held_out:,} held out ({split}), "
@@ -90,7 +92,7 @@ def _rows(manifest: Manifest) -> str:
 
 
 def _rejected(manifest: Manifest) -> list[str]:
-    """What was set aside, a line for each cause."""
+    """The rejected rows, one line for each cause."""
     rejected = manifest.data.rows.rejected
     return [f"rejected {count:,}: {cause}" for cause, count in rejected.items()]
 

@@ -1,4 +1,4 @@
-"""Train a model and publish it, unless the store has one from the same inputs."""
+"""Train a model and publish it, unless the store has one made from the same things."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from trivet.train.version import inputs_digest
 Watch = Callable[[int, int, int], object]
 #: Called with the name of a step that begins.
 OnStep = Callable[[str], object]
-#: The rows that were set aside, in an artifact that was trained without them.
+#: The file of rejected rows in an artifact.
 REJECTED = "rejected.csv"
-#: How many hex digits of the inputs' digest name a version.
+#: How many hex digits of the digest name a version.
 VERSION_DIGITS = 12
 
 
@@ -52,8 +52,8 @@ def train(
 ) -> TrainResult:
     """Train on a table and publish the model as the current version.
 
-    Where the store has a version from the same data, settings, code and libraries, nothing is
-    trained (and scikit-learn is not even imported). ``watch`` is called while the table is read,
+    If the store has a version made from the same data, settings, code and libraries, nothing is
+    trained, and scikit-learn is not even imported. ``watch`` is called while the table is read,
     ``on_step`` when a later step begins. Raises `TrivetError`.
     """
     with tempfile.TemporaryDirectory() as folder:  # for standard input
@@ -71,7 +71,7 @@ def _train(
     present = [known for known in taken if _is_whole(store, settings.model, known)]
     if present and not settings.force:
         return _up_to_date(store, settings, present)
-    if taken:  # a version is never replaced: the same inputs again make its next revision
+    if taken:  # a version is never replaced: this will be its next revision
         version = f"{version}-r{_revision(taken[-1]) + 1}"
     artifact = _fitted(settings, sources, watch, on_step, version, data_digest)
     if not store.publish(settings.model, version, artifact.write, settings.promote):
@@ -80,7 +80,7 @@ def _train(
 
 
 def _revisions(store: ModelStore, name: str, version: str) -> list[str]:
-    """The versions from the same inputs, oldest first: ``VERSION``, ``VERSION-r2``, ..."""
+    """The versions made from the same things, oldest first: ``VERSION``, ``VERSION-r2``, ..."""
     named = re.compile(rf"{version}(-r[0-9]+)?")
     return sorted((known for known in store.taken(name) if named.fullmatch(known)), key=_revision)
 
@@ -161,6 +161,6 @@ def _fitted(
 
 
 def _digest(sources: Sequence[Source]) -> str:
-    """SHA-256 of the one source, or of the digests of all, in order."""
+    """SHA-256 of the source, or of the digests of several, in order."""
     digests = [source.digest() for source in sources]
     return digests[0] if len(digests) == 1 else sha256("".join(digests).encode()).hexdigest()

@@ -33,7 +33,7 @@ Watch = Callable[[int, int, int], object]
 
 
 class Values:
-    """One column: arrays of one type, or of codes for its different values, (rows,) in all."""
+    """One column, as arrays of one type or of codes for its different values; (rows,) in all."""
 
     def __init__(self, arrays: Sequence[pa.Array]) -> None:
         self._arrays = arrays
@@ -46,7 +46,7 @@ class Values:
         return all(array.null_count == len(array) for array in self._arrays)
 
     def different(self, rows: Mask | None = None) -> pa.Array:
-        """The different values, each once, without null; of these ``rows`` alone, (rows,)."""
+        """The different values, without null; with ``rows``, (rows,), only the values of those."""
         found, start = [], 0
         for array in self._arrays:
             some = (
@@ -79,11 +79,11 @@ class Values:
 
 @dataclass
 class TrainingTable:
-    """Columns by name, each of as many ``rows``.
+    """The columns that were read, by name, each with ``rows`` values.
 
-    ``names`` has all columns in order, also those that were not read; ``unusable`` says what those
-    hold that can't be read. Where cells are ``untyped``, all are text, whatever they hold.
-    ``where`` names the place of a row, which counts from 0.
+    ``names`` lists all columns in order, including those that were not read. ``unusable`` says what
+    a column holds that can't be used. Cells that are ``untyped`` are all text, whatever they mean.
+    ``where`` names the place of a row; rows count from 0.
     """
 
     name: str
@@ -95,7 +95,7 @@ class TrainingTable:
     where: Callable[[int], str]
 
     def encode(self, values: Values, column: Column) -> Rows:
-        """A column as floats, (rows,); raises `TableError`, which names the first cell at fault."""
+        """A column as floats, (rows,); raises `TableError`, which names the first unfit cell."""
         numbers = values.encode(column)
         unfit = unfit_cells(numbers, column)
         if unfit.any():

@@ -1,4 +1,4 @@
-"""The name of a version: a digest of all that shapes a model, and of nothing else."""
+"""The name of a version: a digest of everything that shapes a model, and of nothing else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import JsonValue
 import trivet
 from trivet.model.artifact import library_versions
 
-#: The code that shapes a model, within the package, and what in it only handles a finished one.
+#: The parts of the package that shape a model, and the modules in them that do not.
 SHAPING = ("pipeline.py", "rows", "model", "train")
 NOT_SHAPING = ("model/store.py", "train/report.py")
 
@@ -30,7 +30,7 @@ def inputs_digest(data: str, settings: dict[str, JsonValue]) -> str:
 
 
 def code_digest(package: Path) -> str:
-    """SHA-256 of what the code does that shapes a model: no comment or docstring changes it."""
+    """SHA-256 of the code that shapes a model, without its comments and docstrings."""
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         place = path.relative_to(package)
