@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import TRIVET, serving
-from tests.online.test_routes import FLIGHT
+from tests.online.asking import FLIGHT
 from trivet.model.artifact import Artifact
 from trivet.online.problems import MEDIA_TYPE
 

@@ -19,9 +19,22 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.conftest import ROOT, TRIVET, free_port, ready_client, run_trivet, serving, wait_until
+from tests.conftest import TRIVET, Server, free_port, ready_client, run_trivet, serving, wait_until
+from tests.online.asking import (
+    ASKED,
+    FLIGHT,
+    HEADER,
+    LINE,
+    SECURITY,
+    assert_refused_before_its_end,
+    assert_refused_unsent,
+    head,
+    post_csv,
+    problem,
+    raw,
+    rejected,
+)  # fmt: skip
 from tests.online.callers import Caller
-from tests.online.test_routes import problem
 from trivet.errors import RecordsRejected
 from trivet.model.artifact import Artifact
 from trivet.model.predictor import Predictor
@@ -30,7 +43,6 @@ from trivet.online.inference import BODIES, LARGE
 from trivet.online.settings import ServeSettings
 from trivet.rows.arrays import Rows
 
-FLIGHT: dict[str, Any] = json.loads((ROOT / "data/flight.json").read_text())
 MANY = {"instances": [FLIGHT] * 300}
 HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"
 
@@ -54,7 +66,7 @@ def test_what_is_beyond_the_room_is_turned_away_at_once(
         status, body = server.post("/predict", FLIGHT)
         assert (status, body["title"]) == (503, "Service Unavailable")
         assert server.get("/model")[0] == 503
-        for path in ("/health", "/health/live", "/health/ready", "/ping", "/v2/health/ready"):
+        for path in ("/health", "/health/live", "/health/ready"):
             assert server.get(path)[0] == 200, path
         assert b'trivet_rejected_total{reason="overload"} 2.0' in server.get("/metrics")[1]
         waiting.close()
@@ -66,12 +78,12 @@ def test_bodies_that_are_too_large_together_are_turned_away(
 ) -> None:
     size = 40_000
     options = ("--model", "flights", "--models-dir", str(flights_store), "--max-body", str(size))
-    head = HEAD.replace(b"10", b"%d" % size)
+    begun = HEAD.replace(b"10", b"%d" % size)
     with serving(*options, "--max-in-flight", "19", cwd=tmp_path) as server, ExitStack() as waiting:
         host, _, port = server.url.removeprefix("http://").partition(":")
         for _ in range(BODIES):  # which send all but a byte, and stay
             holder = waiting.enter_context(socket.create_connection((host, int(port))))
-            holder.sendall(head + b" " * (size - 1))
+            holder.sendall(begun + b" " * (size - 1))
         caller = waiting.enter_context(closing(Caller(server.url)))
         wait_until(lambda: (caller.post(FLIGHT) or (0,))[0] == 503)
         assert caller.closed
@@ -236,3 +248,44 @@ def test_the_end_does_not_wait_for_a_log_that_nobody_reads(
         process.wait()
         os.close(reading)
         os.close(writing)
+
+
+def test_a_body_that_says_it_is_too_large_is_refused_unsent(small_server: Server) -> None:
+    assert "40,000 bytes" in assert_refused_unsent(small_server, "/predict")["detail"]
+
+
+def test_a_body_that_turns_out_too_large_is_refused_before_its_end(small_server: Server) -> None:
+    assert_refused_before_its_end(small_server, "/predict")
+
+
+def test_a_body_of_just_the_size_is_taken(small_server: Server) -> None:
+    body = json.dumps(ASKED).encode().ljust(40_000)
+    assert len(body) > LARGE
+    length = head("/predict", "Content-Length: 40000")
+    assert raw(small_server, length, body)[0] == 200
+
+
+def test_more_records_than_are_taken_are_refused(small_server: Server) -> None:
+    before = rejected(small_server, "too_many_rows")
+    status, body = small_server.post("/predict", {"instances": [ASKED] * 51})
+    assert (status, body["title"]) == (413, "Content Too Large")
+    assert "50 records" in body["detail"]
+    assert small_server.post("/predict", {"instances": [ASKED] * 50})[0] == 200
+    assert post_csv(small_server, "/predict", "\n".join([HEADER, *[LINE] * 51])) == 413
+    assert rejected(small_server, "too_many_rows") == before + 2
+
+
+def test_a_server_does_not_name_its_software(small_server: Server) -> None:
+    for lines in (("Content-Length: 2",), ("Content-Length: 2", "Content-Type: text/html")):
+        status, headers, _ = raw(small_server, head("/predict", *lines), b"{}")
+        assert status in (415, 422)
+        assert "server" not in headers
+        assert SECURITY.items() <= headers.items()
+
+
+def test_a_request_id_is_in_the_log(small_server: Server) -> None:
+    length = ("Content-Length: 2", "X-Request-ID: ours-7")
+    assert raw(small_server, head("/predict", *length), b"{}")[1]["x-request-id"] == "ours-7"
+    wait_until(lambda: "ours-7" in {line.get("request_id") for line in small_server.logs()})
+    (line,) = [each for each in small_server.logs() if each.get("request_id") == "ours-7"]
+    assert (line["path"], line["status"]) == ("/predict", 422)

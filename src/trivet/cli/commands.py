@@ -272,14 +272,16 @@ def batch_predict(**options: Any) -> None:
 @MODEL
 @MODEL_VERSION
 @MODELS_DIR
-def serve(host: str, port: int, **options: Any) -> None:
+def serve(host: str, port: int, api_key_file: Path | None, **options: Any) -> None:
     """Answer requests over HTTP."""
     # One thread a worker: a request is small, and threads of several workers would fight for cores.
     limit_threads(1)
+    from trivet.online.keys import read_keys
     from trivet.online.server import serve
     from trivet.online.settings import ServeSettings
 
-    serve(ServeSettings(**options), host=host, port=port)
+    api_keys = read_keys(api_key_file) if api_key_file else ()
+    serve(ServeSettings(api_keys=api_keys, **options), host=host, port=port)
 
 
 @main.group()

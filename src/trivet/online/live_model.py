@@ -50,7 +50,6 @@ class LiveModel:
         self._failed, self._try_again = "", 0.0
         self.ready: Ready | None = None
         self.reason: str | None = None
-        self.draining = False
 
     async def follow(self) -> None:
         """Look every so often which version is current, and load that, until cancelled.
@@ -65,14 +64,8 @@ class LiveModel:
     def require(self) -> Ready:
         """The model, once it can answer; until then a 503 problem with the reason."""
         if self.ready is None:
-            raise _unavailable(f"not ready: {self.reason}")
+            raise unavailable(f"not ready: {self.reason}")
         return self.ready
-
-    def require_open(self) -> Ready:
-        """As `require`, until the service is told to stop: then a balancer should go elsewhere."""
-        if self.draining:
-            raise _unavailable("not ready: the service was told to stop, and answers what it has")
-        return self.require()
 
     async def catch_up(self) -> None:
         """Take the version that is current; where that can't be done, the old one stays."""
@@ -125,5 +118,6 @@ class LiveModel:
         self.reason = reason
 
 
-def _unavailable(detail: str) -> ProblemError:
+def unavailable(detail: str) -> ProblemError:
+    """A 503 problem that asks to try again."""
     return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, {"Retry-After": "1"})

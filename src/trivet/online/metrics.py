@@ -11,7 +11,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -40,70 +40,56 @@ class Metrics:
     """The counters of one worker."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        registry = self._registry
-        requests = Counter(
-            "trivet_requests",
-            "Requests answered, by route and status.",
-            ["route", "status"],
-            registry=registry,
+        self._registry = registry = CollectorRegistry()
+        counter = partial(Counter, registry=registry)
+        histogram = partial(Histogram, registry=registry)
+        gauge = partial(Gauge, registry=registry, multiprocess_mode="livesum")
+
+        requests = counter(
+            "trivet_requests", "Requests answered, by route and status.", ["route", "status"]
         )
-        latency = Histogram(
+        latency = histogram(
             "trivet_request_seconds",
             "From the request's head to the end of the answer.",
             ["route"],
             buckets=SECONDS,
-            registry=registry,
         )
-        stages = Histogram(
+        stages = histogram(
             "trivet_stage_seconds",
             "Of an inference request: parse, predict (with the wait for its batch), write.",
             ["stage"],
             buckets=SECONDS,
-            registry=registry,
         )
-        self._request = cache(requests.labels)
-        self._latency = cache(latency.labels)
+        self._request, self._latency = cache(requests.labels), cache(latency.labels)
         self._stages = [stages.labels(stage) for stage in ("parse", "predict", "write")]
-        batch = Histogram(
-            "trivet_batch_rows", "Rows predicted together.", buckets=ROWS, registry=registry
-        )
-        self._batch = batch.observe
+        self._batch = histogram(
+            "trivet_batch_rows", "Rows predicted together.", buckets=ROWS
+        ).observe
         #: Batches of rows that were predicted and not yet counted, with the watch of their model.
         self._uncounted: deque[tuple[RowWatch, Rows]] = deque()
-        #: Requests taken on and not yet answered.
+        #: Requests received and not yet answered.
         self.in_flight = 0
-        self._in_flight = Gauge(
-            "trivet_in_flight",
-            "Requests taken on and not yet answered.",
-            multiprocess_mode="livesum",
-            registry=registry,
-        )
-        self.rejected = Counter(
-            "trivet_rejected", "Requests turned away unread.", ["reason"], registry=registry
-        )
-        self.reloads = Counter(
+        self._in_flight = gauge("trivet_in_flight", "Requests received and not yet answered.")
+        self.rejected = counter("trivet_rejected", "Requests turned away unread.", ["reason"])
+        self.reloads = counter(
             "trivet_reloads",
-            "Versions taken up after the first one, and those that could not be.",
+            "Versions loaded after the first one, and those that could not be loaded.",
             ["outcome"],
-            registry=registry,
         )
-        self._model = Gauge(
+        self._model = gauge(
             "trivet_model_info",
             "Workers that answer with this version.",
             ["model", "version", "form"],
-            multiprocess_mode="livesum",
-            registry=registry,
         )
         self._features = {
-            what: Counter(f"trivet_{what}_values", help_text, ["feature"], registry=registry)
+            what: counter(f"trivet_{what}_values", help_text, ["feature"])
             for what, help_text in (
                 ("missing", "Values that were missing, by feature."),
                 ("unseen", "Categories that training did not see, by feature."),
                 ("out_of_range", "Values beyond those of training, by feature."),
             )
         }
-        self._rows = Counter("trivet_rows", "Rows predicted.", registry=registry)
+        self._rows = counter("trivet_rows", "Rows predicted.")
         for reason in ("overload", "unauthorized", "body_too_large", "too_many_rows"):
             self.rejected.labels(reason)
         for outcome in ("loaded", "failed"):

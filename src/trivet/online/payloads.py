@@ -7,6 +7,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from http import HTTPStatus
 from itertools import chain
 from typing import Any
@@ -169,6 +170,10 @@ def csv_answer(predictions: Predictions, manifest: Manifest, header: bool = True
     for row in zip(*columns.values(), strict=True):
         lines.writerow(str(cell).lower() if isinstance(cell, bool) else cell for cell in row)
     return text.getvalue().encode()
+
+
+#: As `csv_answer`, without a header line: each line answers a row.
+csv_lines = partial(csv_answer, header=False)
 
 
 def rejected(field: str | None, code: str, expected: str) -> RecordsRejected:

@@ -13,8 +13,10 @@ from trivet.rows.contract import Column, Contract, Label, Task
 
 Schema = dict[str, Any]
 
-#: The media types of bodies, in and out.
+#: The media types of bodies.
 JSON, CSV = "application/json", "text/csv"
+TEXT: Schema = {"type": "string"}
+
 #: How many categories of a feature the documentation page lists.
 CATEGORIES_SHOWN = 25
 
@@ -34,12 +36,6 @@ class PredictResponse(BaseModel):
     predictions: list[Prediction]
     model: str
     model_version: str
-
-
-class LabelsResponse(BaseModel):
-    """The answers for a request in a form of MLflow's: the label or the number of each row."""
-
-    predictions: list[Label | float]
 
 
 class Health(BaseModel):
@@ -75,19 +71,33 @@ class Problem(BaseModel):
 
 
 def to_json(content: object) -> bytes:
-    """Compact JSON; in ASCII where a text in it, as of a field's name, can't be UTF-8."""
+    """Compact JSON; in ASCII if a text in it, such as an unknown field's name, is not UTF-8."""
     try:
         return orjson.dumps(content)
     except orjson.JSONEncodeError:
         return json.dumps(content, separators=(",", ":")).encode()
 
 
-def request_schemas(contract: Contract) -> dict[str, Schema]:
-    """The JSON schemas ``Record`` and ``PredictRequest`` of a model's requests."""
+def reference(name: str) -> Schema:
+    """Points to a schema of the OpenAPI document."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def schemas_of(*models: type[BaseModel]) -> dict[str, Schema]:
+    """The schemas of these models, and of those within them, by name."""
+    schemas: dict[str, Schema] = {}
+    for model in models:
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas |= {**schema.pop("$defs", {}), model.__name__: schema}
+    return schemas
+
+
+def record(contract: Contract) -> Schema:
+    """The schema of one row as JSON values."""
     properties = {column.name: _property(column) for column in contract.columns}
     for name in sorted(contract.ignored_names):
-        properties[name] = {"description": "Allowed and ignored: no feature."}
-    record: Schema = {
+        properties[name] = {"description": "Allowed, and ignored: not a feature."}
+    return {
         "type": "object",
         "title": "Record",
         "properties": properties,
@@ -95,32 +105,21 @@ def request_schemas(contract: Contract) -> dict[str, Schema]:
         "additionalProperties": False,
         "example": contract.example,
     }
+
+
+def predict_request(contract: Contract) -> Schema:
+    """The schema of a JSON body of /predict."""
     instances: Schema = {
         "type": "object",
         "title": "Records",
-        "properties": {
-            "instances": {"type": "array", "items": {"$ref": "#/components/schemas/Record"}}
-        },
+        "properties": {"instances": {"type": "array", "items": reference("Record")}},
         "required": ["instances"],
         "additionalProperties": False,
     }
-    either: Schema = {
-        "title": "PredictRequest",
-        "anyOf": [instances, {"$ref": "#/components/schemas/Record"}],
-        "example": {"instances": [contract.example]},
-    }
-    return {"Record": record, "PredictRequest": either, "Invocation": _invocation(contract)}
-
-
-def _invocation(contract: Contract) -> Schema:
-    """MLflow's forms of a request, or those of /predict."""
-    example = {"dataframe_records": [contract.example]}
-    names = ("dataframe_split", "dataframe_records", "inputs")
-    forms = [{"type": "object", "required": [name]} for name in names]
     return {
-        "title": "Invocation",
-        "anyOf": [*forms, {"$ref": "#/components/schemas/PredictRequest"}],
-        "example": example,
+        "title": "PredictRequest",
+        "anyOf": [instances, reference("Record")],
+        "example": {"instances": [contract.example]},
     }
 
 

@@ -14,6 +14,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from trivet.errors import SettingsError
+from trivet.model.store import ModelStore
 from trivet.online import metrics
 from trivet.online.app import create_app
 from trivet.online.logs import LOGGING
@@ -34,7 +35,8 @@ def serve(settings: ServeSettings, host: str, port: int) -> None:
     Raises `StoreError`, `ArtifactError` or `SettingsError` before it listens, where there is no
     model to serve or a setting can't be used.
     """
-    settings.artifact().verify()
+    store = ModelStore(settings.models_dir)
+    store.artifact(settings.model, settings.model_version).verify()
     config = uvicorn.Config(
         partial(create_app, settings),
         factory=True,

@@ -1,4 +1,4 @@
-"""What a service is told."""
+"""The settings of a service."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trivet.errors import SettingsError
-from trivet.model.artifact import Artifact
-from trivet.model.store import ModelStore
 
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """Which model a service answers with, whom it answers, and how much it takes on.
+    """Which model a service answers with, who may ask, and its limits.
 
     Sizes are in bytes, times in seconds. ``model_version`` pins a version; without it the service
-    follows the store's pointer.
+    follows the store's pointer. Without ``api_keys``, anyone may ask. Raises `SettingsError` for a
+    route that is not a path.
     """
 
     model: str = "model"
@@ -29,11 +28,10 @@ class ServeSettings:
     drain: float = 1.0
     reload_every: float = 1.0
     workers: int = 1
-    api_key_file: Path | None = None
+    api_keys: tuple[bytes, ...] = field(default=(), repr=False)
     access_log: bool = False
     health_route: str | None = None
     predict_route: str | None = None
-    api_keys: tuple[bytes, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         for option, route in (
@@ -42,28 +40,3 @@ class ServeSettings:
         ):
             if route is not None and not re.fullmatch(r"/[^{}]*", route):
                 raise SettingsError(f"{option} {route}: write it as a path, such as /v1/predict")
-        # Read once, and not by each worker: one that is started later knows the same keys.
-        keys = read_keys(self.api_key_file) if self.api_key_file else ()
-        object.__setattr__(self, "api_keys", keys)
-
-    def artifact(self) -> Artifact:
-        """The artifact that these settings name; raises `StoreError` or `ArtifactError`."""
-        return ModelStore(self.models_dir).artifact(self.model, self.model_version)
-
-
-def read_keys(path: Path) -> tuple[bytes, ...]:
-    """The keys of a file, one a line; raises `SettingsError` where there is none."""
-    try:
-        keys = path.read_bytes().split()
-    except OSError as error:
-        raise SettingsError(
-            f"{path}: can't be read ({error.strerror}); check --api-key-file"
-        ) from error
-    if not keys:
-        raise SettingsError(f"{path}: holds no key; write one key a line")
-    if bad := [key for key in keys if not re.fullmatch(rb"[!-~]{16,}", key)]:
-        raise SettingsError(
-            f"{path}: a key has {len(bad[0])} characters; write 16 or more, in ASCII: "
-            "openssl rand -hex 32"
-        )
-    return tuple(keys)
