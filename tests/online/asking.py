@@ -104,7 +104,7 @@ def tensors(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def raw(server: Server, *sent: bytes) -> tuple[int, dict[str, str], Any]:
     """What comes of these bytes: status, headers and JSON of one answer."""
     host, port = server.url.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as caller:
+    with socket.create_connection((host, int(port)), timeout=60) as caller:
         for each in sent:
             caller.sendall(each)
         answer = b""

@@ -26,6 +26,7 @@ OWN: dict[str, tuple[tuple[str, str, object], tuple[str, ...]]] = {
     "sagemaker": (("GET", "/ping", None), ("SageMaker", "/ping")),
     "v2": (("GET", "/v2", None), ('"/v2', "Open Inference", "InferRequest", "V2Error")),
 }
+HERE = [module.name for module in iter_modules(protocols.__path__)]
 ASK = """
 import json, sys
 from pathlib import Path
