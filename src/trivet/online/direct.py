@@ -1,13 +1,25 @@
-"""Routes that FastAPI documents, but does not handle: they are on the hot path."""
+"""Routes for predictions, which FastAPI documents but does not handle: they are on the hot path.
+
+They read bodies as /predict does, or in the dialects of other servers' clients.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
+
+from trivet.online.inference import Headers, Inference, Parse, Query
+from trivet.online.live_model import Ready
+from trivet.online.payloads import media_type, parse_predict
+from trivet.online.problems import PREDICTION_FAILURES, failures
+from trivet.online.schemas import CSV, JSON, TEXT, PredictResponse, Schema, reference
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -27,3 +39,47 @@ class DirectRoute(APIRoute):
             await response(scope, receive, send)
 
         self.app = answer
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How some clients ask for predictions in bodies of one media type, and its documentation."""
+
+    clients: str
+    about: str
+    media_type: str
+    parse: Parse
+    schema: Schema
+    response: Any = PredictResponse
+
+
+def prediction_route(path: str, dialects: Sequence[Dialect], inference: Inference) -> DirectRoute:
+    """A route that reads these dialects; other bodies are read as at /predict."""
+    parse = _parser(dialects) if dialects else parse_predict
+    clients = " and ".join(each.clients for each in dialects)
+    schemas = {JSON: reference("PredictRequest"), CSV: TEXT}
+    schemas |= {each.media_type: each.schema for each in dialects}
+    content = {kind: {"schema": schema} for kind, schema in schemas.items()}
+
+    async def predict(request: Request) -> Response:
+        return await inference.answer(request, parse)
+
+    return DirectRoute(
+        path,
+        predict,
+        name=path.strip("/") if dialects else "predict",
+        response_model=reduce(or_, (each.response for each in dialects), PredictResponse),
+        responses={200: {"content": {CSV: {"schema": TEXT}}}, **failures(*PREDICTION_FAILURES)},
+        openapi_extra={"requestBody": {"required": True, "content": content}},
+        summary=f"Predict, for {clients}" if dialects else "Predict one record or many",
+        description=" ".join(each.about for each in dialects) or "One prediction for each record.",
+    )
+
+
+def _parser(dialects: Sequence[Dialect]) -> Parse:
+    parsers = {each.media_type: each.parse for each in dialects}
+
+    def parse(headers: Headers, body: bytearray, ready: Ready) -> Query:
+        return parsers.get(media_type(headers), parse_predict)(headers, body, ready)
+
+    return parse

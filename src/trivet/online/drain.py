@@ -21,11 +21,9 @@ class Drain:
 
     def on_sigterm(self) -> None:
         """Drain first, from now on, when SIGTERM arrives; needs a running event loop."""
-        if threading.current_thread() is not threading.main_thread():
-            return  # a test's client: signals belong to the main thread
         stop = signal.getsignal(signal.SIGTERM)
-        if not callable(stop):
-            return
+        if threading.current_thread() is not threading.main_thread() or not callable(stop):
+            return  # within a test: signals belong to the main thread
         loop = asyncio.get_running_loop()
 
         def drain() -> None:

@@ -1,4 +1,4 @@
-"""What every request passes on its way in and out. Plain ASGI, for it is on the hot path."""
+"""What every request passes through, in and out. Plain ASGI, because this is the hot path."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from trivet.online.service import Service
 logger = logging.getLogger("trivet.online")
 access = logging.getLogger("trivet.access")
 
-#: What browsers and scanners are told with every answer that does not say otherwise.
+#: The security headers of every answer that does not set its own.
 HEADERS: dict[bytes, bytes] = {
     b"cache-control": b"no-store",
     b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
@@ -34,14 +34,14 @@ HEADERS: dict[bytes, bytes] = {
 }
 ALL_HEADERS = [*HEADERS.items()]
 REQUEST_ID = re.compile(rb"[!-~]{1,128}")
-#: Trouble of the service's own; not 503, or an overload would be one of the log, too.
+#: Failures of the service itself; not 503, or an overload would overload the log as well.
 ALWAYS_LOGGED = (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.GATEWAY_TIMEOUT)
-#: The status, in metrics and logs, of a request whose caller had gone before it was answered.
+#: The status, in metrics and logs, of a request whose caller left before it was answered.
 GONE = 499
 
 
 class Gate:
-    """Lets a request in or turns it away, completes its answer, counts it, logs it.
+    """Admits or refuses each request, adds headers to its answer, counts it and logs it.
 
     A POST request to a `DirectRoute` of ``app`` is answered without the routing of ``app``.
     """
@@ -77,7 +77,7 @@ class Gate:
         finally:
             self._deadlines.end(request)
             self._metrics.in_flight -= 1
-            self._record(exchange)
+            self._count_and_log(exchange)
 
     async def _answer(self, exchange: _Exchange, receive: Receive) -> None:
         scope = exchange.scope
@@ -112,9 +112,10 @@ class Gate:
         return ProblemError(HTTPStatus.GATEWAY_TIMEOUT, detail)
 
     def _admit(self, path: str | None, headers: Mapping[bytes, bytes]) -> None:
-        """Raise a 401 or 503 problem for a request that is not let in.
+        """Raise a 401 or 503 problem if the request may not pass.
 
-        No ``path`` is open to a request for predictions: a platform may ask for both at one.
+        ``path`` is None for a direct route, so that it is never open: a platform may use one path
+        for its probes and for predictions.
         """
         if self._keys and path not in self._open and not self._keys.admit(headers):
             self._metrics.rejected.labels("unauthorized").inc()
@@ -131,7 +132,7 @@ class Gate:
                 {"Retry-After": "1"},
             )
 
-    def _record(self, exchange: _Exchange) -> None:
+    def _count_and_log(self, exchange: _Exchange) -> None:
         scope, seconds = exchange.scope, perf_counter() - exchange.started
         status = exchange.status or GONE
         route = exchange.route or str(getattr(scope.get("route"), "path", "other"))
@@ -149,7 +150,7 @@ class Gate:
 
 
 class _Exchange:
-    """A request, and what is known of its answer so far."""
+    """A request, and its answer so far."""
 
     __slots__ = (
         "_drain", "_send", "headers", "request_id", "route", "scope", "started", "status",
@@ -165,7 +166,7 @@ class _Exchange:
         self.status: int | None = None
 
     async def send(self, message: Message) -> None:
-        """Send on, with the headers that every answer has."""
+        """Pass a message on, with the headers that every answer has."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             own: list[tuple[bytes, bytes]] = message["headers"]

@@ -1,7 +1,7 @@
-"""What Prometheus is told: requests, stages, batches, reloads, and how the rows look.
+"""The metrics for Prometheus: of requests, their stages, batches, reloads and rows.
 
-With several workers, each counts into files of its own in one directory, and any of them answers
-for all: `share` must have been called before prometheus_client is first imported.
+Each of several workers writes its own files in one directory, so that any worker can answer for
+all: the process that starts them calls `share` first.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from trivet.rows.contract import Contract
 from trivet.rows.values import UNSEEN, column_encoder
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
-#: Seconds between two counts of what is not counted as it happens.
+#: Seconds between two updates of what is not counted as it happens.
 COUNT_EVERY = 0.25
-#: Upper bounds, in seconds: of a stage of a compiled model to that of a large request.
+#: Upper bounds of histograms, in seconds: from one stage of a small request to a large request.
 SECONDS = (
     *(0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01),
     *(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
@@ -43,23 +43,16 @@ class Metrics:
         self._registry = registry = CollectorRegistry()
         counter = partial(Counter, registry=registry)
         histogram = partial(Histogram, registry=registry)
+        times = partial(histogram, buckets=SECONDS)
         gauge = partial(Gauge, registry=registry, multiprocess_mode="livesum")
 
         requests = counter(
             "trivet_requests", "Requests answered, by route and status.", ["route", "status"]
         )
-        latency = histogram(
-            "trivet_request_seconds",
-            "From the request's head to the end of the answer.",
-            ["route"],
-            buckets=SECONDS,
-        )
-        stages = histogram(
-            "trivet_stage_seconds",
-            "Of an inference request: parse, predict (with the wait for its batch), write.",
-            ["stage"],
-            buckets=SECONDS,
-        )
+        whole = "From the request's head to the end of the answer."
+        latency = times("trivet_request_seconds", whole, ["route"])
+        each = "Of an inference request: parse, predict (with the wait for its batch), write."
+        stages = times("trivet_stage_seconds", each, ["stage"])
         self._request, self._latency = cache(requests.labels), cache(latency.labels)
         self._stages = [stages.labels(stage) for stage in ("parse", "predict", "write")]
         self._batch = histogram(
@@ -70,17 +63,11 @@ class Metrics:
         #: Requests received and not yet answered.
         self.in_flight = 0
         self._in_flight = gauge("trivet_in_flight", "Requests received and not yet answered.")
-        self.rejected = counter("trivet_rejected", "Requests turned away unread.", ["reason"])
-        self.reloads = counter(
-            "trivet_reloads",
-            "Versions loaded after the first one, and those that could not be loaded.",
-            ["outcome"],
-        )
-        self._model = gauge(
-            "trivet_model_info",
-            "Workers that answer with this version.",
-            ["model", "version", "form"],
-        )
+        self.rejected = counter("trivet_rejected", "Requests refused, by reason.", ["reason"])
+        loads = "Versions loaded after the first one, and those that could not be loaded."
+        self.reloads = counter("trivet_reloads", loads, ["outcome"])
+        labels = ["model", "version", "form"]
+        self._model = gauge("trivet_model_info", "Workers that answer with this version.", labels)
         self._features = {
             what: counter(f"trivet_{what}_values", help_text, ["feature"])
             for what, help_text in (
@@ -96,12 +83,12 @@ class Metrics:
             self.reloads.labels(outcome)
 
     def predicted(self, watch: RowWatch, rows: Rows) -> None:
-        """Take in the rows of one batch, (rows x features); any thread may call this."""
+        """Note the rows of one batch, (rows x features); any thread may call this."""
         self._batch(len(rows))
         self._uncounted.append((watch, rows))
 
     def count(self) -> None:
-        """Bring up to date what is not counted as it happens."""
+        """Update what is not counted as it happens."""
         self._in_flight.set(self.in_flight)
         batches = [self._uncounted.popleft() for _ in range(len(self._uncounted))]
         for watch, group in groupby(batches, itemgetter(0)):
@@ -111,7 +98,7 @@ class Metrics:
                 self._features[what].labels(feature).inc(count)
 
     async def count_regularly(self) -> None:
-        """Count off the hot path, until cancelled; another worker may be asked for the metrics."""
+        """Count off the hot path, until cancelled: another worker may be asked for the metrics."""
         while True:
             await asyncio.sleep(COUNT_EVERY)
             self.count()
@@ -150,16 +137,15 @@ class Metrics:
 
 
 class RowWatch:
-    """Looks at the rows of one model, many at once, for values unlike those of its training."""
+    """Finds values unlike those of a model's training, in many rows at once."""
 
     def __init__(self, contract: Contract) -> None:
         self._names = contract.feature_names
-        kinds = [column.kind == "category" for column in contract.columns]
-        self._is_category = np.array(kinds, dtype=bool)
+        self._is_category = np.array([column.kind == "category" for column in contract.columns])
         self._low, self._high = _ranges(contract)
 
     def odd_values(self, rows: Rows) -> Iterator[tuple[str, str, int]]:
-        """How many are missing, unseen or out of range: what, the feature's name, the count."""
+        """What is odd (missing, unseen or out_of_range), the feature's name, and how many are."""
         found = {
             "missing": np.isnan(rows),
             "unseen": (rows == UNSEEN) & self._is_category,
@@ -172,7 +158,7 @@ class RowWatch:
 
 
 def share(directory: str) -> None:
-    """Let all processes that are started from here on count into this directory."""
+    """Make all processes that are started from now on write their metrics to this directory."""
     os.environ[DIRECTORY] = directory
 
 
@@ -190,6 +176,6 @@ def _ranges(contract: Contract) -> tuple[Sequence[float], Sequence[float]]:
 def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except OSError:  # there is none, or another user's: it was a worker's number before
+    except OSError:  # there is none, or it is now another user's
         return False
     return True

@@ -50,7 +50,7 @@ class ProblemError(Exception):
 
 
 class Problems:
-    """Turns errors into answers. ``forms`` has the first segment of the paths that use another."""
+    """Turns errors into answers; ``forms`` are protocols' own, by the first segment of the path."""
 
     def __init__(self) -> None:
         self.forms: dict[str, Form] = {}
@@ -78,7 +78,7 @@ class Problems:
             case HTTPException():
                 status, headers = HTTPStatus(error.status_code), dict(error.headers or {})
                 details = {
-                    HTTPStatus.NOT_FOUND: f"there is no {path}; GET / lists what there is",
+                    HTTPStatus.NOT_FOUND: f"there is no {path}; GET / lists the routes",
                     HTTPStatus.METHOD_NOT_ALLOWED: f"{path} does not take {method}",
                 }
                 detail = details.get(status, str(error.detail))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
@@ -50,7 +51,7 @@ def add_routes(service: Service) -> None:
         return Response(service.metrics.page(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def index() -> dict[str, str]:
-        """Links to everything else."""
+        """Paths by name."""
         return service.links
 
     service.open_paths.add("/health/live")
@@ -59,30 +60,17 @@ def add_routes(service: Service) -> None:
     service.ready_at("/health/ready", "Should requests be sent here?")
     if settings.health_route:
         service.ready_at(settings.health_route)
-    service.get(
-        "/model",
-        model,
-        response_model=ModelResponse,
-        responses={304: {"description": "Not modified."}, **failures(401, 503)},
-        summary="The model that answers",
-    )
-    service.routes.append(
-        APIRoute(
-            "/metrics",
-            prometheus,
-            response_class=Response,
-            responses=failures(401),
-            summary="Metrics",
-        )
-    )
-    service.get("/", index, responses=failures(401), summary="What there is")
+    about: dict[str, Any] = {"summary": "The model that answers", "response_model": ModelResponse}
+    about["responses"] = {304: {"description": "Not modified."}, **failures(401, 503)}
+    service.get("/model", model, **about)
+    about = {"summary": "Metrics", "response_class": Response, "responses": failures(401)}
+    service.routes.append(APIRoute("/metrics", prometheus, **about))
+    service.get("/", index, summary="Links to everything else", responses=failures(401))
     paths = ("/predict", "/model", "/health", "/health/live", "/health/ready", "/metrics")
     service.links |= {path.rpartition("/")[2]: path for path in paths}
     service.schemas |= schemas_of(Problem)
-    service.contract_schemas |= {
-        "Record": schemas.record,
-        "PredictRequest": schemas.predict_request,
-    }
+    service.contract_schemas["Record"] = schemas.record
+    service.contract_schemas["PredictRequest"] = schemas.predict_request
 
 
 def _etags(header: str) -> set[str]:

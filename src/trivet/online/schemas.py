@@ -1,4 +1,4 @@
-"""What the service takes and gives: fixed answers, and requests built from the contract."""
+"""The schemas of bodies: those of answers, and those of requests, made from the contract."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ CATEGORIES_SHOWN = 25
 
 
 class Prediction(BaseModel):
-    """The answer for one record."""
+    """The prediction for one record."""
 
     prediction: Label | float = Field(description="The most probable label, or the number.")
     probabilities: dict[str, float] | None = Field(
-        default=None, description="Of each label; a regression has none."
+        default=None, description="The probability of each label; a regression has none."
     )
 
 
 class PredictResponse(BaseModel):
-    """The answers for a request, in the order of its records."""
+    """The predictions for a request, in the order of its records."""
 
     predictions: list[Prediction]
     model: str
@@ -51,9 +51,9 @@ class ModelResponse(BaseModel):
     version: str
     created: str
     task: Task
-    compiled: bool = Field(description="Whether it is predicted without scikit-learn.")
+    compiled: bool = Field(description="Whether it predicts without scikit-learn.")
     not_reloaded: str | None = Field(
-        description="Why the current version of the store is not this one."
+        description="Why the store's current version could not be loaded, if it is another one."
     )
     contract: Contract
     metrics: dict[str, float | None]
@@ -132,10 +132,9 @@ def _property(column: Column) -> Schema:
         "timestamp": {"type": "string", "format": "date-time"},
     }
     schema: Schema = {**types[column.kind]}
-    if column.nullable:
-        schema["type"] = [schema["type"], "null"]
     schema["description"] = f"{column.kind.capitalize()}; {_seen(column)}"
     if column.nullable:
+        schema["type"] = [schema["type"], "null"]
         schema["description"] += f"; missing in {column.missing:.1%} of the training rows"
     if column.categories:
         schema["examples"] = list(column.categories[:CATEGORIES_SHOWN])

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi.routing import APIRoute
 
 from trivet.online.deadlines import Deadlines
-from trivet.online.dialects import Dialect, prediction_route
+from trivet.online.direct import Dialect, prediction_route
 from trivet.online.drain import Drain
 from trivet.online.inference import Inference
 from trivet.online.live_model import LiveModel, Ready, unavailable
@@ -44,15 +44,13 @@ class Service:
     def require_open(self) -> Ready:
         """The model; raises a 503 problem if there is none, or the service is stopping."""
         if self.drain.begun:
-            raise unavailable("not ready: the service is stopping; it only finishes what it has")
+            raise unavailable("not ready: the service was told to stop")
         return self.live_model.require()
 
     def get(self, path: str, endpoint: Callable[..., Any], **documentation: Any) -> None:
         """Answer GET at a path, and HEAD, which some probes use."""
-        self.routes += [
-            APIRoute(path, endpoint, methods=["GET"], **documentation),
-            APIRoute(path, endpoint, methods=["HEAD"], include_in_schema=False),
-        ]
+        self.routes.append(APIRoute(path, endpoint, methods=["GET"], **documentation))
+        self.routes.append(APIRoute(path, endpoint, methods=["HEAD"], include_in_schema=False))
 
     def ready_at(self, path: str, summary: str | None = None) -> None:
         """Answer as /health/ready does; not in the documentation without a summary."""

@@ -34,9 +34,7 @@ class ServeSettings:
     predict_route: str | None = None
 
     def __post_init__(self) -> None:
-        for option, route in (
-            ("--predict-route", self.predict_route),
-            ("--health-route", self.health_route),
-        ):
+        routes = {"--predict-route": self.predict_route, "--health-route": self.health_route}
+        for option, route in routes.items():
             if route is not None and not re.fullmatch(r"/[^{}]*", route):
                 raise SettingsError(f"{option} {route}: write it as a path, such as /v1/predict")

@@ -105,7 +105,7 @@ def test_another_model_or_version_is_404(client: TestClient, model: str) -> None
         v2_error(response, 404)
     if model == "mine":
         said = v2_error(client.get(f"/v2/models/{model}"), 404)
-        assert "no mine here: this service answers with flights" in said
+        assert "there is no mine here; this service answers with flights" in said
 
 
 def test_inference_equals_predict_to_the_last_digit(
@@ -205,7 +205,7 @@ def changed(**changes: Any) -> list[dict[str, Any]]:
     [
         ([], "inputs"),
         (changed(shape=[2], data=[11, 11]), "one length"),
-        ([*one_row(), one_row()[0]], "'month' is there twice"),
+        ([*one_row(), one_row()[0]], "'month' appears twice"),
         (changed(data=[11, 11]), "'month'"),
         (changed(data=[]), "'month'"),
         (changed(data=[[11, 11]]), "'month'"),

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from trivet.model.artifact import Manifest
 from trivet.model.predictor import Predictions
-from trivet.online.dialects import Dialect
+from trivet.online.direct import Dialect
 from trivet.online.inference import Headers, Query
 from trivet.online.live_model import Ready
 from trivet.online.payloads import (
@@ -35,9 +35,8 @@ class LabelsResponse(BaseModel):
 
 def add_to(service: Service) -> None:
     """Add the route."""
-    about = f"JSON with {', '.join(FORMS)} is answered with labels alone."
-    schema = reference("Invocation")
-    dialect = Dialect("MLflow", about, JSON, parse_json, schema, LabelsResponse)
+    about = f"JSON in one of the forms {', '.join(FORMS)} is answered with predictions alone."
+    dialect = Dialect("MLflow", about, JSON, parse_json, reference("Invocation"), LabelsResponse)
     service.predict_at("/invocations", dialect)
     service.contract_schemas["Invocation"] = invocation
 

@@ -5,7 +5,7 @@ It starts the container with the argument ``serve``, which `trivet serve` takes.
 
 from __future__ import annotations
 
-from trivet.online.dialects import Dialect
+from trivet.online.direct import Dialect
 from trivet.online.inference import Headers, Query
 from trivet.online.live_model import Ready
 from trivet.online.payloads import csv_lines, json_answer, records_of_csv
@@ -15,9 +15,9 @@ from trivet.online.service import Service
 
 def add_to(service: Service) -> None:
     """Add the routes."""
-    about = "CSV may lack the header line; it is answered with CSV without one, a line a row."
+    about = "CSV may omit its header line, and is answered with CSV without one, a line a row."
     service.predict_at("/invocations", Dialect("SageMaker", about, CSV, parse_csv, TEXT))
-    service.ready_at("/ping", "The same, for SageMaker")
+    service.ready_at("/ping", "The same as /health/ready, for SageMaker")
 
 
 def parse_csv(headers: Headers, body: bytearray, ready: Ready) -> Query:

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, version 2: one named tensor a column, in and out."""
+"""The Open Inference Protocol, version 2: a named tensor for each column, in and out."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from trivet.online.inference import Headers, Query
 from trivet.online.live_model import Ready
 from trivet.online.payloads import answer_columns, load_json, media_type
 from trivet.online.problems import MEANINGS, PREDICTION_FAILURES, ProblemError, Responses
-from trivet.online.schemas import JSON, Problem, reference, schemas_of, to_json
+from trivet.online.schemas import JSON, reference, schemas_of, to_json
 from trivet.online.service import Service
 from trivet.rows.contract import Contract, Kind
 
-#: What a column of each kind is said to hold; fitting values of any other datatype are taken.
+#: The datatype of each kind of column; a request may declare another if its values fit.
 DATATYPES: Mapping[Kind, str] = {
     "number": "FP64",
     "integer": "INT64",
@@ -46,27 +46,31 @@ class Tensor(BaseModel):
 
 
 class Output(BaseModel):
-    """An output that is asked for."""
+    """A requested output."""
 
     name: str
 
 
 class InferRequest(BaseModel):
-    """A request for predictions; without ``outputs``, all are given."""
+    """A request for predictions; without ``outputs``, the answer has all of them."""
 
     id: str | None = None
-    # As with a tensor's shape: a fault of each item would take far more memory than the body.
+    # As with a tensor's shape: a fault for each item would take far more memory than the body.
     inputs: list[Tensor] = Field(fail_fast=True)
     outputs: list[Output] | None = Field(default=None, fail_fast=True)
 
 
 class InferResponse(BaseModel):
-    """The answers, a tensor a column."""
+    """The answers: a tensor for each column."""
 
     model_name: str
     model_version: str
     id: str | None = None
     outputs: list[Tensor]
+
+
+#: How the body of an infer request is documented.
+BODY = {JSON: {"schema": reference("InferRequest")}}
 
 
 class V2Error(BaseModel):
@@ -76,7 +80,7 @@ class V2Error(BaseModel):
 
 
 def add_to(service: Service) -> None:
-    """Add the routes, and the protocol's form of errors to them."""
+    """Add the routes, and the protocol's form of errors."""
 
     async def server(request: Request) -> Response:
         """The server's name and version."""
@@ -113,23 +117,14 @@ def add_to(service: Service) -> None:
     for path in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
         get(path, metadata, "The model's tensors", 401, 404, 503)
         get(f"{path}/ready", model_ready, "Is the model ready?", 401, 404, 503)
-        about = _about(path)
-        body = {"schema": reference("InferRequest")}
-        about["openapi_extra"]["requestBody"] = {"required": True, "content": {JSON: body}}
-        service.routes.append(
-            DirectRoute(
-                f"{path}/infer",
-                infer,
-                response_model=InferResponse,
-                responses=_failures(404, *PREDICTION_FAILURES),
-                summary="Predict rows",
-                **about,
-            )
-        )
+        about, failures = _about(path), _failures(404, *PREDICTION_FAILURES)
+        about["openapi_extra"]["requestBody"] = {"required": True, "content": BODY}
+        about |= {"response_model": InferResponse, "responses": failures, "summary": "Predict rows"}
+        service.routes.append(DirectRoute(f"{path}/infer", infer, **about))
     service.open_paths |= {"/v2/health/live", "/v2/health/ready"}
     service.links["v2"] = "/v2"
     service.schemas |= schemas_of(InferRequest)
-    service.problems.forms["v2"] = _error
+    service.problems.forms["v2"] = lambda problem: (to_json({"error": problem.detail}), JSON)
 
 
 def _parse(headers: Headers, body: bytearray, ready: Ready, path: Mapping[str, str]) -> Query:
@@ -145,7 +140,7 @@ def _parse(headers: Headers, body: bytearray, ready: Ready, path: Mapping[str, s
     known = _outputs(contract)
     wanted = list(dict.fromkeys(output.name for output in request.outputs or ()) or known)
     if unknown := [name for name in wanted if name not in known]:
-        raise _bad(f"there is no output {unknown[0]!r}; there are {', '.join(known)}")
+        raise _bad(f"there is no output {unknown[0]!r}; choose from {', '.join(known)}")
     return Query(_records(request.inputs), partial(_answer, request.id, wanted))
 
 
@@ -153,14 +148,14 @@ def _records(tensors: list[Tensor]) -> Iterator[object]:
     columns: dict[str, list[Any]] = {}
     rows = {_rows(tensor) for tensor in tensors}
     if len(rows) != 1:
-        raise _bad("inputs: send tensors of one length, one a column")
+        raise _bad("inputs: send tensors of one length, one for each column")
     for tensor in tensors:
         if tensor.name in columns:
-            raise _bad(f"inputs: {tensor.name!r} is there twice")
+            raise _bad(f"inputs: {tensor.name!r} appears twice")
         nested = tensor.data and all(isinstance(each, list) for each in tensor.data)
         columns[tensor.name] = [*chain(*tensor.data)] if nested else tensor.data
         if len(columns[tensor.name]) not in rows:
-            raise _bad(f"inputs: {tensor.name!r} has not as many values as its shape says")
+            raise _bad(f"inputs: the shape of {tensor.name!r} is not that of its values")
     return (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
 
 
@@ -207,8 +202,8 @@ def _asked(ready: Ready, model: str, version: str | None = None) -> Manifest:
     if model != manifest.name or version not in (None, manifest.version):
         raise ProblemError(
             HTTPStatus.NOT_FOUND,
-            f"no {' '.join(filter(None, (model, version)))} here: this service answers with "
-            f"{manifest.name} {manifest.version}",
+            f"there is no {' '.join(filter(None, (model, version)))} here; this service answers "
+            f"with {manifest.name} {manifest.version}",
         )
     return manifest
 
@@ -219,10 +214,6 @@ def _bad(detail: str) -> ProblemError:
 
 def _json(content: object) -> Response:
     return Response(to_json(content), media_type=JSON)
-
-
-def _error(problem: Problem) -> tuple[bytes, str]:
-    return to_json({"error": problem.detail}), JSON
 
 
 def _failures(*statuses: int) -> Responses:
