@@ -57,7 +57,7 @@ def test_the_defaults_of_a_command_are_those_of_its_settings(
 ) -> None:
     options = main.commands[name].make_context(name, required).params
     for field in fields(settings):
-        if not field.init:
+        if field.name == "api_keys":  # the option names the file that holds them
             continue
         value = options[SINGULAR.get(field.name, field.name)]
         if field.default is not MISSING:

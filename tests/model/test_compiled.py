@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.conftest import FLIGHTS, NOVEMBER, encoded, ready_client, write_csv
-from tests.online.test_routes import FLIGHT
+from tests.online.asking import FLIGHT
 from trivet.batch.run import batch_predict
 from trivet.batch.settings import BatchSettings
 from trivet.model.artifact import Artifact

@@ -10,7 +10,6 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +38,17 @@ def metrics(server: Server) -> dict[str, float]:
     return {name: float(value) for name, value in samples}
 
 
+def ready_workers(server: Server) -> float:
+    """How many workers answer with a model."""
+    samples = metrics(server).items()
+    return sum(value for name, value in samples if name.startswith("trivet_model_info"))
+
+
+def live_version(server: Server) -> str:
+    version: str = json.loads(server.get("/model")[1])["version"]
+    return version
+
+
 def workers_of(process: int) -> list[int]:
     """The processes that a service's parent has started and that answer: spawned, not helpers."""
     children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
@@ -63,6 +73,7 @@ def test_metrics_add_up(flights_store: Path, tmp_path: Path, workers: str) -> No
         return len(caller.answers) < 60
 
     with serving(*options(flights_store, "--workers", workers), cwd=tmp_path) as server:
+        wait_until(lambda: ready_workers(server) == int(workers))
         before = metrics(server)
         with calling(server.url, 8, call) as callers:
             wait_until(lambda: all(len(caller.answers) >= 60 for caller in callers))
@@ -72,24 +83,33 @@ def test_metrics_add_up(flights_store: Path, tmp_path: Path, workers: str) -> No
         assert statuses.keys() == {200, 422}
         rows = sum(len(body["predictions"]) for status, body in answers if status == 200)
         pairs = sum(len(body.get("predictions", ())) == 2 for _, body in answers)
-        time.sleep(0.6)  # other workers count what the rows held every quarter of a second
-        after = metrics(server)
+        expected = {
+            **{
+                f'trivet_requests_total{{route="/predict",status="{status}"}}': count
+                for status, count in statuses.items()
+            },
+            'trivet_request_seconds_count{route="/predict"}': len(answers),
+            **{
+                f'trivet_stage_seconds_count{{stage="{stage}"}}': statuses[200]
+                for stage in ("parse", "predict", "write")
+            },
+            "trivet_batch_rows_sum": rows,
+            "trivet_rows_total": rows,
+            'trivet_unseen_values_total{feature="carrier"}': pairs,
+            'trivet_out_of_range_values_total{feature="dep_delay"}': pairs,
+            'trivet_missing_values_total{feature="wind_gust"}': rows,
+        }
 
-    def grown(name: str) -> float:
-        return after.get(name, 0) - before.get(name, 0)
+        def added_up() -> bool:
+            after = metrics(server)
+            grown = {name: after.get(name, 0) - before.get(name, 0) for name in expected}
+            too_many = {name for name in expected if grown[name] > expected[name]}
+            assert not too_many, grown
+            # Only the request for the metrics itself is in flight.
+            return grown == expected and after["trivet_in_flight"] <= 1
 
-    for status, count in statuses.items():
-        assert grown(f'trivet_requests_total{{route="/predict",status="{status}"}}') == count
-    assert grown('trivet_request_seconds_count{route="/predict"}') == len(answers)
-    for stage in ("parse", "predict", "write"):
-        assert grown(f'trivet_stage_seconds_count{{stage="{stage}"}}') == statuses[200]
-    assert grown("trivet_batch_rows_sum") == grown("trivet_rows_total") == rows
-    assert grown('trivet_unseen_values_total{feature="carrier"}') == pairs
-    assert grown('trivet_out_of_range_values_total{feature="dep_delay"}') == pairs
-    assert grown('trivet_missing_values_total{feature="wind_gust"}') == rows
-    assert after["trivet_in_flight"] <= 1  # the request for the metrics itself
-    (ready,) = (value for name, value in after.items() if name.startswith("trivet_model_info"))
-    assert ready == int(workers)
+        wait_until(added_up)  # other workers count what the rows held a little later
+        assert ready_workers(server) == int(workers)
 
 
 def test_each_caller_gets_its_own_rows_back(
@@ -122,9 +142,7 @@ def test_each_caller_gets_its_own_rows_back(
     assert not wrong
 
 
-def test_a_reload_every_100_ms_under_load_fails_no_request(
-    two_versions: ModelStore, tmp_path: Path
-) -> None:
+def test_reloads_under_load_fail_no_request(two_versions: ModelStore, tmp_path: Path) -> None:
     def call(caller: Caller) -> bool:
         caller.post(FLIGHT)
         return True
@@ -133,8 +151,9 @@ def test_a_reload_every_100_ms_under_load_fails_no_request(
     with serving(*options(two_versions, "--reload-every", "0.02"), cwd=tmp_path) as server:
         with calling(server.url, 8, call) as callers:
             for turn in range(30):
-                two_versions.promote("flights", versions[turn % 2])
-                time.sleep(0.1)
+                version = versions[turn % 2]
+                two_versions.promote("flights", version)
+                wait_until(lambda: live_version(server) == version)  # noqa: B023 - called here
         counts = metrics(server)
     assert not any(caller.lost or caller.refused for caller in callers)
     answers = [answer for caller in callers for answer in caller.answers]
@@ -142,7 +161,7 @@ def test_a_reload_every_100_ms_under_load_fails_no_request(
     shares: dict[str, set[float]] = {version: set() for version in versions}
     for _, body in answers:
         shares[body["model_version"]].add(body["predictions"][0]["probabilities"]["true"])
-    assert counts['trivet_reloads_total{outcome="loaded"}'] >= 15
+    assert counts['trivet_reloads_total{outcome="loaded"}'] >= 29  # the first may be live at first
     assert counts['trivet_reloads_total{outcome="failed"}'] == 0
     # Each version has its own answer, but for floating-point sums: none came from the other model.
     first, second = ({round(share, 9) for share in shares[version]} for version in versions)
@@ -159,9 +178,9 @@ def test_a_broken_version_is_not_taken_and_said_to_be_broken(
     store.promote("flights", good)
     with serving(*options(store, "--reload-every", "0.1"), cwd=tmp_path) as server:
         store.promote("flights", broken)
-        wait_until(lambda: json.loads(server.get("/model")[1])["version"] == broken)
+        wait_until(lambda: live_version(server) == broken)
         store.promote("flights", good)
-        wait_until(lambda: json.loads(server.get("/model")[1])["version"] == good)
+        wait_until(lambda: live_version(server) == good)
         (store.root / "flights" / broken / "compiled.npz").write_bytes(b"cut short")
         store._point(store.root / "flights", broken)  # promote would refuse it
         wait_until(lambda: json.loads(server.get("/model")[1])["not_reloaded"] is not None)
@@ -186,14 +205,16 @@ def test_sigterm_under_load_fails_no_request(
         caller.post(FLIGHT)
         return not caller.closed  # as a balancer does: a caller that is sent away goes elsewhere
 
-    some = options(flights_store, "--workers", workers, "--drain", "2")
+    # So long that each caller asks once more in this time, however busy the machine is.
+    some = options(flights_store, "--workers", workers, "--drain", "6")
     with serving(*some, cwd=tmp_path) as server, calling(server.url, 16, call) as callers:
+        wait_until(lambda: ready_workers(server) == int(workers))
         wait_until(lambda: all(len(caller.answers) > 20 for caller in callers))
         server.process.send_signal(signal.SIGTERM)
-        wait_until(lambda: server.get("/health/ready")[0] == 503, 5)
+        wait_until(lambda: server.get("/health/ready")[0] == 503)
         ready.append(server.post("/predict", FLIGHT)[0])
-        wait_until(lambda: all(caller.closed for caller in callers), 5)
-        assert server.process.wait(30) == 0
+        wait_until(lambda: all(caller.closed for caller in callers))
+        assert server.process.wait(60) == 0
     assert ready == [200]  # not ready, and answering
     for caller in callers:
         assert not caller.lost
@@ -209,7 +230,7 @@ def test_a_request_in_flight_at_sigterm_is_answered(flights_store: Path, tmp_pat
             caller.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body[:10])
             wait_until(lambda: metrics(server)["trivet_in_flight"] == 2)
             server.process.send_signal(signal.SIGTERM)
-            time.sleep(0.5)
+            wait_until(lambda: server.get("/health/ready")[0] != 200)
             caller.sendall(body[10:])
             answer = caller.recv(100_000)
         assert answer.startswith(b"HTTP/1.1 200 OK")
@@ -228,7 +249,7 @@ def test_kill_9_of_a_worker_loses_what_it_held_and_no_more(
         return True
 
     with serving(*options(flights_store, "--workers", "2"), cwd=tmp_path) as server:
-        wait_until(lambda: len(workers_of(server.process.pid)) == 2)
+        wait_until(lambda: ready_workers(server) == 2)
         with calling(server.url, 8, call) as callers:
             wait_until(lambda: all(len(caller.answers) > 50 for caller in callers))
             before = workers_of(server.process.pid)
@@ -241,10 +262,10 @@ def test_kill_9_of_a_worker_loses_what_it_held_and_no_more(
                     for caller, count in zip(callers, counts, strict=True)
                 )
             )
-        wait_until(lambda: sum(_model_info(metrics(server))) == 2)
+        wait_until(lambda: ready_workers(server) == 2)
     # A caller has one request in flight: it may lose that one, and its connection.
     assert all(len(caller.lost) <= 1 and not caller.refused for caller in callers)
-    assert 1 <= len(lost_at) <= 8
+    assert len(lost_at) <= 8
     assert {status for caller in callers for status, _ in caller.answers} == {200}
 
 
@@ -257,7 +278,7 @@ def test_a_worker_that_dies_while_it_is_waited_for_is_replaced_at_once(
         os.kill(before[0], signal.SIGSTOP)
         time.sleep(1)  # it is asked every 0.5 s whether it lives, and may take 60 s to say so
         os.kill(before[0], signal.SIGKILL)
-        wait_until(lambda: len(set(workers_of(server.process.pid)) - set(before)) == 1, 15)
+        wait_until(lambda: len(set(workers_of(server.process.pid)) - set(before)) == 1, 30)
 
 
 def test_workers_end_when_their_parent_is_killed(flights_store: Path, tmp_path: Path) -> None:
@@ -266,7 +287,7 @@ def test_workers_end_when_their_parent_is_killed(flights_store: Path, tmp_path: 
         workers = workers_of(server.process.pid)
         try:
             server.process.kill()
-            wait_until(lambda: not any(map(_command, workers)), 15)
+            wait_until(lambda: not any(map(_command, workers)))
         finally:
             for worker in filter(_command, workers):
                 os.kill(worker, signal.SIGKILL)
@@ -283,10 +304,6 @@ def test_a_directory_of_metrics_that_was_inherited_is_left_alone(
         assert metrics(server)["trivet_rows_total"] == 1
         assert not list(inherited.iterdir())
     assert server.process.returncode == 0
-
-
-def _model_info(samples: dict[str, float]) -> Iterator[float]:
-    return (value for name, value in samples.items() if name.startswith("trivet_model_info"))
 
 
 def test_memory_is_flat_over_200_000_requests(flights_store: Path, tmp_path: Path) -> None:

@@ -13,26 +13,13 @@ import fastapi.openapi.utils
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.conftest import ROOT, ready_client, run_trivet, serving, wait_until
+from tests.conftest import ready_client, run_trivet, serving, wait_until
+from tests.online.asking import ASKED, FLIGHT, problem
+from trivet.errors import SettingsError
 from trivet.model.artifact import Artifact
 from trivet.online.app import create_app
 from trivet.online.deadlines import Deadlines
-from trivet.online.problems import MEDIA_TYPE
 from trivet.online.settings import ServeSettings
-
-FLIGHT: dict[str, Any] = json.loads((ROOT / "data/flight.json").read_text())
-
-
-def problem(response: Any, status: int) -> dict[str, Any]:
-    """The problem that a response carries, once it is found to be one."""
-    assert response.status_code == status
-    assert response.headers["content-type"] == MEDIA_TYPE
-    body: dict[str, Any] = response.json()
-    assert body["status"] == status
-    assert body["title"]
-    assert body["detail"]
-    assert "Traceback" not in response.text
-    return body
 
 
 def test_one_bare_record(client: TestClient, flights: Artifact) -> None:
@@ -277,7 +264,7 @@ def test_a_port_in_use_is_one_line(flights_store: Path, tmp_path: Path) -> None:
         options = ("--model", "flights", "--models-dir", str(flights_store), "--port", port)
         result = run_trivet("serve", *options, cwd=tmp_path)
     assert result.returncode == 1
-    assert f"{port} can't be listened on" in result.stderr
+    assert f"can't listen on 127.0.0.1:{port}" in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 
@@ -295,3 +282,31 @@ def test_a_version_can_be_served(flights: Artifact, flights_store: Path) -> None
     settings = ServeSettings("flights", flights.manifest.version, flights_store)
     with ready_client(settings) as client:
         assert client.get("/model").json()["version"] == flights.manifest.version
+
+
+def test_vertex_ai_chooses_port_and_routes(
+    flights_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    route = "/v1/endpoints/7/deployedModels/9"
+    monkeypatch.setenv("AIP_HEALTH_ROUTE", route)
+    monkeypatch.setenv("AIP_PREDICT_ROUTE", f"{route}:predict")
+    options = ("--model", "flights", "--models-dir", str(flights_store))
+    with serving(*options, cwd=tmp_path, port_from="AIP_HTTP_PORT") as server:
+        assert server.get(route) == server.get("/health/ready")
+        assert server.get(route)[0] == 200
+        expected = server.post("/predict", {"instances": [ASKED]})
+        assert expected[0] == 200
+        for parameters in ("null", "{}"):
+            content = {"instances": [ASKED], "parameters": json.loads(parameters)}
+            assert server.post(f"{route}:predict", content) == expected
+        status, body = server.post(f"{route}:predict", {"instances": [], "parameters": {"a": 1}})
+        assert (status, body["errors"][0]["field"]) == (422, "parameters")
+        assert f"{route}:predict".encode() in server.get("/openapi.json")[1]
+
+
+@pytest.mark.parametrize("route", ["", "predict", "/models/{model}", "http://here/predict"])
+def test_a_route_that_is_no_path_is_refused(route: str) -> None:
+    with pytest.raises(SettingsError, match="--predict-route"):
+        ServeSettings(predict_route=route)
+    with pytest.raises(SettingsError, match="--health-route"):
+        ServeSettings(health_route=route)

@@ -237,13 +237,15 @@ def batch_predict(**options: Any) -> None:
 @MODEL
 @MODEL_VERSION
 @MODELS_DIR
-def serve(host: str, port: int, **options: Any) -> None:
+def serve(host: str, port: int, api_key_file: Path | None, **options: Any) -> None:
     """Answer requests over HTTP."""
     # One thread per worker: requests are small, and more threads would compete for cores.
     limit_threads(1)
+    from trivet.online.keys import read_keys
     from trivet.online.server import serve
 
-    serve(ServeSettings(**options), host=host, port=port)
+    api_keys = read_keys(api_key_file) if api_key_file else ()
+    serve(ServeSettings(api_keys=api_keys, **options), host=host, port=port)
 
 
 @main.group()

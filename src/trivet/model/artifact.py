@@ -72,7 +72,8 @@ class DataFacts(Frozen):
 class Manifest(Frozen):
     """Everything known about a model.
 
-    ``not_compiled`` says why it has no compiled form, and is None if it has one. ``files`` holds the SHA-256 of each other file, by name.
+    ``not_compiled`` says why it has no compiled form, and is None if it has one. ``files``
+    holds the SHA-256 of each other file, by name.
     """
 
     format: Literal[2] = 2

@@ -1,5 +1,5 @@
-"""The online leg: requests become answers, over HTTP.
+"""The online leg: HTTP requests become answers.
 
-May import `trivet.model` and what is below, but no other leg. Can be deleted, with its command,
-where nothing is served.
+May import `trivet.model` and what is below it, but not another leg. If you serve nothing, delete it
+together with its command.
 """

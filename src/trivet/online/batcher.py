@@ -1,7 +1,7 @@
-"""Micro-batches: what is waiting is predicted together, and nobody waits for others to come.
+"""Micro-batches: requests that are waiting are predicted together, and none waits for more to come.
 
-Requests get in line in the turn of the event loop in which they are read, and are predicted in the
-next one: under load that is a batch of many, else a batch of one.
+A request joins the line in the turn of the event loop that reads it, and is predicted in the next
+turn: in a batch of many under load, otherwise in a batch of one.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from trivet.rows.arrays import Rows
 EncodedRows = list[list[float]]
 Outcome = Predictions | Exception
 
-#: No more rows than this are predicted together, so that nothing else waits for long.
+#: Requests are batched up to this many rows, so that nothing else waits for long.
 ROWS_TOGETHER = 256
 
 
 class _InLine:
-    """A request that waits for its outcome."""
+    """A request that is waiting for its outcome."""
 
     __slots__ = ("done", "outcome", "rows")
 
@@ -39,9 +39,9 @@ class _InLine:
 
 
 class Batcher:
-    """Predicts rows in micro-batches on the event loop, as befits a compiled model.
+    """Predicts micro-batches on the event loop: for a compiled model, which is fast.
 
-    ``observe`` is told the rows of each batch.
+    ``observe`` is called with the rows of each batch.
     """
 
     def __init__(self, predictor: Predictor, observe: Callable[[Rows], None]) -> None:
@@ -49,14 +49,14 @@ class Batcher:
         self._line: deque[_InLine] = deque()
 
     async def predict(self, rows: EncodedRows) -> Predictions:
-        """The predictions of these rows alone; raises what `Predictor.predict` raises.
+        """The predictions for these rows; raises what `Predictor.predict` raises.
 
-        A caller that is cancelled before its batch begins is left out of it.
+        A caller that is cancelled before its batch begins is left out of that batch.
         """
         mine = _InLine(rows)
         self._line.append(mine)
         try:
-            await asyncio.sleep(0)  # by its end, all that this turn has read is in line
+            await asyncio.sleep(0)  # lets all requests that this turn reads get in line
         except asyncio.CancelledError:
             self._leave(mine)
             raise
@@ -73,7 +73,7 @@ class Batcher:
         return batch
 
     def _predict(self, batch: list[_InLine]) -> None:
-        """Give each request its outcome; one that fails does not touch the others."""
+        """Give each request its outcome; one that fails does not affect the others."""
         try:
             rows = self._predictor.stack(list(chain.from_iterable(one.rows for one in batch)))
             together = self._predictor.predict(rows)
@@ -96,7 +96,7 @@ class Batcher:
 
 
 class ThreadBatcher(Batcher):
-    """Predicts in a thread, one batch at a time, as befits a pipeline: the next one gathers."""
+    """Predicts one batch at a time, in a thread: for a pipeline, which is slow."""
 
     def __init__(
         self, predictor: Predictor, observe: Callable[[Rows], None], thread: Executor

@@ -1,4 +1,4 @@
-"""The deadline of every request, looked after by one task: a timer for each would take longer."""
+"""The deadlines of all requests, watched by one task: a timer for each request would cost more."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ Request = asyncio.Task[object]
 
 
 class Deadlines:
-    """Knows the requests in flight, and cancels those that take too long."""
+    """Keeps the requests in flight, and cancels those that take too long."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self._loop: asyncio.AbstractEventLoop | None = None
-        #: When each began; the oldest is the first.
+        #: When each request began, oldest first.
         self._began: dict[Request, float] = {}
         self._late: set[Request] = set()
 
     def begin(self) -> Request:
-        """Look after the request that the current task answers."""
+        """Start the clock for the request that the current task answers."""
         self._loop = self._loop or asyncio.get_running_loop()
         request = cast(Request, asyncio.current_task(self._loop))
         self._began[request] = perf_counter()
@@ -32,14 +32,14 @@ class Deadlines:
         self._late.discard(request)
 
     def is_late(self, request: Request) -> bool:
-        """Whether it was this deadline that cancelled the request; if so, it may go on."""
+        """Whether the deadline cancelled this request; if so, let its task go on."""
         if request not in self._late:
             return False
         request.uncancel()
         return True
 
     async def watch(self) -> None:
-        """Cancel late requests, at most a twentieth of the time too late, until cancelled."""
+        """Cancel late requests, looking for them 20 times a deadline; runs until cancelled."""
         while True:
             await asyncio.sleep(self.seconds / 20)
             latest = perf_counter() - self.seconds

@@ -1,25 +1,34 @@
-"""Routes that FastAPI documents, and that are reached without its routing; what they may answer."""
+"""Routes for predictions, which FastAPI documents but does not handle: they are on the hot path.
+
+They read bodies as /predict does, or in the dialects of other servers' clients.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
-from trivet.online.problems import MEDIA_TYPE
+from trivet.online.inference import Headers, Inference, Parse, Query
+from trivet.online.live_model import Ready
+from trivet.online.payloads import media_type, parse_predict
+from trivet.online.problems import PREDICTION_FAILURES, failures
+from trivet.online.schemas import CSV, JSON, TEXT, PredictResponse, Schema, reference
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-Responses = dict[int | str, dict[str, Any]]
 
 
 class DirectRoute(APIRoute):
-    """A POST route that answers without FastAPI's request handling.
+    """A POST route whose ``app`` calls the endpoint without FastAPI's request handling.
 
-    Routing and dependencies would take longer than a prediction: `trivet.online.gate` calls
-    ``app`` by the path.
+    That handling takes longer than a prediction. `trivet.online.gate` finds ``app`` by the path, if
+    that has no parameters, and so saves the routing as well.
     """
 
     def __init__(self, path: str, endpoint: Endpoint, **documentation: Any) -> None:
@@ -32,24 +41,45 @@ class DirectRoute(APIRoute):
         self.app = answer
 
 
-def failures(*statuses: int, schema: str = "Problem", media_type: str = MEDIA_TYPE) -> Responses:
-    """The documentation of these statuses."""
-    content = {media_type: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
-    return {status: {"description": FAILURES[status], "content": content} for status in statuses}
+@dataclass(frozen=True)
+class Dialect:
+    """How some clients ask for predictions in bodies of one media type, and its documentation."""
+
+    clients: str
+    about: str
+    media_type: str
+    parse: Parse
+    schema: Schema
+    response: Any = PredictResponse
 
 
-#: What may come of a request, by status.
-FAILURES = {
-    400: "The body can't be read.",
-    401: "The service asks for a key, and the request holds none that it knows.",
-    404: "This service has no such model or version.",
-    408: "The body did not arrive in time.",
-    413: "The body, or the number of its records, is too large.",
-    415: "The body's media type is not one that is taken.",
-    422: "The records break the contract; up to 100 faults are listed.",
-    500: "The service failed; its log says why.",
-    503: "No model is loaded, too much is in flight, or the service was told to stop.",
-    504: "There was no answer in time.",
-}
-#: What may come of a request for predictions.
-OF_PREDICTIONS = (400, 401, 408, 413, 415, 422, 500, 503, 504)
+def prediction_route(path: str, dialects: Sequence[Dialect], inference: Inference) -> DirectRoute:
+    """A route that reads these dialects; other bodies are read as at /predict."""
+    parse = _parser(dialects) if dialects else parse_predict
+    clients = " and ".join(each.clients for each in dialects)
+    schemas = {JSON: reference("PredictRequest"), CSV: TEXT}
+    schemas |= {each.media_type: each.schema for each in dialects}
+    content = {kind: {"schema": schema} for kind, schema in schemas.items()}
+
+    async def predict(request: Request) -> Response:
+        return await inference.answer(request, parse)
+
+    return DirectRoute(
+        path,
+        predict,
+        name=path.strip("/") if dialects else "predict",
+        response_model=reduce(or_, (each.response for each in dialects), PredictResponse),
+        responses={200: {"content": {CSV: {"schema": TEXT}}}, **failures(*PREDICTION_FAILURES)},
+        openapi_extra={"requestBody": {"required": True, "content": content}},
+        summary=f"Predict, for {clients}" if dialects else "Predict one record or many",
+        description=" ".join(each.about for each in dialects) or "One prediction for each record.",
+    )
+
+
+def _parser(dialects: Sequence[Dialect]) -> Parse:
+    parsers = {each.media_type: each.parse for each in dialects}
+
+    def parse(headers: Headers, body: bytearray, ready: Ready) -> Query:
+        return parsers.get(media_type(headers), parse_predict)(headers, body, ready)
+
+    return parse

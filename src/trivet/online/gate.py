@@ -1,4 +1,4 @@
-"""What every request passes on its way in and out. Plain ASGI, for it is on the hot path."""
+"""What every request passes through, in and out. Plain ASGI, because this is the hot path."""
 
 from __future__ import annotations
 
@@ -7,28 +7,25 @@ import logging
 import os
 import re
 from collections.abc import Mapping
-from hashlib import sha256
-from hmac import compare_digest
 from http import HTTPStatus
 from time import perf_counter
 
+from fastapi import FastAPI
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from trivet.errors import RecordsRejected
-from trivet.online.deadlines import Deadlines
+from trivet.online.direct import DirectRoute
+from trivet.online.drain import Drain
 from trivet.online.inference import READING
-from trivet.online.live_model import LiveModel
-from trivet.online.metrics import Metrics
-from trivet.online.problems import ProblemError, problem
-from trivet.online.settings import ServeSettings
+from trivet.online.keys import Keys
+from trivet.online.problems import ProblemError
+from trivet.online.service import Service
 
 logger = logging.getLogger("trivet.online")
 access = logging.getLogger("trivet.access")
 
-Header = tuple[bytes, bytes]
-
-#: What browsers and scanners are told with every answer that does not say otherwise.
+#: The security headers of every answer that does not set its own.
 HEADERS: dict[bytes, bytes] = {
     b"cache-control": b"no-store",
     b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
@@ -37,52 +34,50 @@ HEADERS: dict[bytes, bytes] = {
 }
 ALL_HEADERS = [*HEADERS.items()]
 REQUEST_ID = re.compile(rb"[!-~]{1,128}")
-#: Trouble of the service's own; not 503, or an overload would be one of the log, too.
+#: Failures of the service itself; not 503, or an overload would overload the log as well.
 ALWAYS_LOGGED = (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.GATEWAY_TIMEOUT)
-#: The status, in metrics and logs, of a request whose caller had gone before it was answered.
+#: The status, in metrics and logs, of a request whose caller left before it was answered.
 GONE = 499
 
 
 class Gate:
-    """Lets a request in or turns it away, completes its answer, counts it, logs it.
+    """Admits or refuses each request, adds headers to its answer, counts it and logs it.
 
-    ``direct`` are applications by the path that they answer POST requests to, without the routing
-    of ``app``. ``open_paths`` need no key, and no room among the requests in flight.
+    A POST request to a `DirectRoute` of ``app`` is answered without the routing of ``app``.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        direct: Mapping[str, ASGIApp],
-        open_paths: frozenset[str],
-        settings: ServeSettings,
-        live_model: LiveModel,
-        metrics: Metrics,
-    ) -> None:
-        self._app, self._direct = app, direct
-        self._open, self._always = open_paths, open_paths | {"/metrics"}
-        self._settings, self._live_model, self._metrics = settings, live_model, metrics
-        self.deadlines = Deadlines(settings.deadline)
-        self._keys = [sha256(key).digest() for key in settings.api_keys]
+    def __init__(self, app: FastAPI, service: Service) -> None:
+        self._app = app
+        self._direct = {
+            route.path: route.app
+            for route in app.routes
+            if isinstance(route, DirectRoute) and "{" not in route.path
+        }
+        self._open = frozenset(service.open_paths)
+        self._always = self._open | {"/metrics"}
+        self._settings, self._metrics = service.settings, service.metrics
+        self._deadlines, self._drain = service.deadlines, service.drain
+        self._problems = service.problems
+        self._keys = Keys(service.settings.api_keys) if service.settings.api_keys else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(scope, send, self._live_model)
+        exchange = _Exchange(scope, send, self._drain)
         self._metrics.in_flight += 1
-        request = self.deadlines.begin()
+        request = self._deadlines.begin()
         try:
             await self._answer(exchange, receive)
         except asyncio.CancelledError:
-            if not self.deadlines.is_late(request):
+            if not self._deadlines.is_late(request):
                 raise
             await self._refuse(exchange, receive, self._too_late(scope))
         finally:
-            self.deadlines.end(request)
+            self._deadlines.end(request)
             self._metrics.in_flight -= 1
-            self._record(exchange)
+            self._count_and_log(exchange)
 
     async def _answer(self, exchange: _Exchange, receive: Receive) -> None:
         scope = exchange.scope
@@ -105,11 +100,11 @@ class Gate:
     async def _refuse(self, exchange: _Exchange, receive: Receive, error: Exception) -> None:
         if exchange.status is None:
             scope = exchange.scope
-            response = problem(scope["path"], scope["method"], error)
+            response = self._problems.answer(scope["path"], scope["method"], error)
             await response(scope, receive, exchange.send)
 
     def _too_late(self, scope: Scope) -> ProblemError:
-        late = f"within {self.deadlines.seconds:g} seconds"
+        late = f"within {self._deadlines.seconds:g} seconds"
         if scope.get(READING):
             detail, close = f"the body did not arrive {late}", {"Connection": "close"}
             return ProblemError(HTTPStatus.REQUEST_TIMEOUT, detail, close)
@@ -117,11 +112,12 @@ class Gate:
         return ProblemError(HTTPStatus.GATEWAY_TIMEOUT, detail)
 
     def _admit(self, path: str | None, headers: Mapping[bytes, bytes]) -> None:
-        """Raise a 401 or 503 problem for a request that is not let in.
+        """Raise a 401 or 503 problem if the request may not pass.
 
-        No ``path`` is open to a request for predictions: a platform may ask for both at one.
+        ``path`` is None for a direct route, so that it is never open: a platform may use one path
+        for its probes and for predictions.
         """
-        if self._keys and path not in self._open and not self._is_known(headers):
+        if self._keys and path not in self._open and not self._keys.admit(headers):
             self._metrics.rejected.labels("unauthorized").inc()
             raise ProblemError(
                 HTTPStatus.UNAUTHORIZED,
@@ -136,15 +132,7 @@ class Gate:
                 {"Retry-After": "1"},
             )
 
-    def _is_known(self, headers: Mapping[bytes, bytes]) -> bool:
-        scheme, _, key = headers.get(b"authorization", b"").partition(b" ")
-        if scheme.lower() != b"bearer":
-            key = headers.get(b"x-api-key", b"")
-        given = sha256(key.strip()).digest()
-        # All are compared, each in constant time: how long it takes tells nothing of any key.
-        return sum([compare_digest(given, known) for known in self._keys]) > 0
-
-    def _record(self, exchange: _Exchange) -> None:
+    def _count_and_log(self, exchange: _Exchange) -> None:
         scope, seconds = exchange.scope, perf_counter() - exchange.started
         status = exchange.status or GONE
         route = exchange.route or str(getattr(scope.get("route"), "path", "other"))
@@ -162,15 +150,15 @@ class Gate:
 
 
 class _Exchange:
-    """A request, and what is known of its answer so far."""
+    """A request, and its answer so far."""
 
     __slots__ = (
-        "_live_model", "_send", "headers", "request_id", "route", "scope", "started", "status",
+        "_drain", "_send", "headers", "request_id", "route", "scope", "started", "status",
     )  # fmt: skip
 
-    def __init__(self, scope: Scope, send: Send, live_model: LiveModel) -> None:
+    def __init__(self, scope: Scope, send: Send, drain: Drain) -> None:
         self.started = perf_counter()
-        self.scope, self._send, self._live_model = scope, send, live_model
+        self.scope, self._send, self._drain = scope, send, drain
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         given = self.headers.get(b"x-request-id", b"")
         self.request_id = given if REQUEST_ID.fullmatch(given) else os.urandom(16).hex().encode()
@@ -178,14 +166,14 @@ class _Exchange:
         self.status: int | None = None
 
     async def send(self, message: Message) -> None:
-        """Send on, with the headers that every answer has."""
+        """Pass a message on, with the headers that every answer has."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            own: list[Header] = message["headers"]
+            own: list[tuple[bytes, bytes]] = message["headers"]
             added = ALL_HEADERS
             if (names := {name for name, _ in own}) & HEADERS.keys():
                 added = [header for header in ALL_HEADERS if header[0] not in names]
             message["headers"] = [*own, *added, (b"x-request-id", self.request_id)]
-            if self._live_model.draining:
+            if self._drain.begun:
                 message["headers"].append((b"connection", b"close"))
         await self._send(message)

@@ -22,10 +22,10 @@ from trivet.online.problems import ProblemError
 from trivet.online.schemas import JSON
 from trivet.online.settings import ServeSettings
 
-#: A body of more bytes than this, some hundred rows, is answered in a thread, so that other
-#: requests don't wait for it. Below it, they would wait longer for the change of threads.
+#: A body of more bytes than this, about a hundred rows, is answered in a thread, so that other
+#: requests don't wait for it. For a smaller one, switching threads would take longer.
 LARGE = 32_768
-#: So many bodies of the greatest size may be held together.
+#: How many bodies of the largest size may be in memory at once.
 BODIES = 16
 #: The key of a request's scope that says whether its body is still being read.
 READING = "trivet.reading"
@@ -35,19 +35,19 @@ Headers = Mapping[bytes, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a request asks: records, to be read once, and how their predictions are written."""
+    """What a request asks for: records, to be read once, and the form of their predictions."""
 
     records: Iterable[object]
     write: Callable[[Predictions, Manifest], bytes]
     media_type: str = JSON
 
 
-#: Reads what a request with these headers and this body asks of the model that will answer it.
+#: Makes the query from the headers and the body, for the model that will answer it.
 Parse = Callable[[Headers, bytearray, Ready], Query]
 
 
 class Answer(Response):
-    """A 200, with as little ado as can be: the common constructor takes as long as the encoder."""
+    """A 200 at little cost: Response's own constructor takes as long as encoding the rows."""
 
     def __init__(self, body: bytes, media_type: str) -> None:
         self.status_code, self.background, self.body = HTTPStatus.OK, None, body
@@ -61,8 +61,8 @@ class Inference:
     def __init__(self, live_model: LiveModel, settings: ServeSettings, metrics: Metrics) -> None:
         self._live_model, self._settings, self._metrics = live_model, settings, metrics
         self._thread = ThreadPoolExecutor(1, "large-requests")
-        #: The bytes of all bodies in flight, and how many they may be: no fewer than it takes for
-        #: bodies that are not large to be turned away by their number alone.
+        #: The bytes of all bodies in flight, and their limit. It is so high that only
+        #: ``max_in_flight`` limits bodies that are not `LARGE`.
         self._held = 0
         self._room = max(BODIES * settings.max_body, LARGE * settings.max_in_flight)
 
@@ -84,7 +84,7 @@ class Inference:
             self._held -= len(body)
 
     async def _receive(self, request: Request, headers: Headers, body: bytearray) -> None:
-        """Fill in the body; refused as soon as it is known to be too large, or there is no room."""
+        """Read the body; refuse it as soon as it is known to be too large, or there is no room."""
         limit = self._settings.max_body
         if int(headers.get(b"content-length", 0)) > limit:
             raise self._refused("body_too_large", f"the body has more than {limit:,} bytes")
@@ -100,7 +100,10 @@ class Inference:
             if len(body) > limit:
                 raise self._refused("body_too_large", f"the body has more than {limit:,} bytes")
             if self._held > self._room:
-                raise self._overload()
+                self._metrics.rejected.labels("overload").inc()
+                detail = f"more than {self._room:,} bytes are in flight; try again later"
+                again = {"Retry-After": "1", "Connection": "close"}
+                raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, again)
 
     async def _answer_with_others(
         self, headers: Headers, body: bytearray, ready: Ready, parse: Parse
@@ -109,8 +112,7 @@ class Inference:
         query, rows = self._read(headers, body, ready, parse)
         parsed = perf_counter()
         predictions = await ready.batcher.predict(rows)
-        predicted = perf_counter()
-        return self._write(query, predictions, ready, (started, parsed, predicted))
+        return self._write(query, predictions, ready, started, parsed)
 
     def _answer_alone(
         self, headers: Headers, body: bytearray, ready: Ready, parse: Parse
@@ -121,8 +123,7 @@ class Inference:
         stacked = ready.predictor.stack(rows)
         predictions = ready.predictor.predict(stacked)
         ready.observe(stacked)
-        predicted = perf_counter()
-        return self._write(query, predictions, ready, (started, parsed, predicted))
+        return self._write(query, predictions, ready, started, parsed)
 
     def _read(
         self, headers: Headers, body: bytearray, ready: Ready, parse: Parse
@@ -130,29 +131,19 @@ class Inference:
         query, limit = parse(headers, body, ready), self._settings.max_rows
         records = list(islice(query.records, limit + 1))
         if len(records) > limit:
-            raise self._refused("too_many_rows", f"the body holds more than {limit:,} records")
+            raise self._refused("too_many_rows", f"the body has more than {limit:,} records")
         return query, ready.predictor.encode(records)
 
     def _write(
-        self,
-        query: Query,
-        predictions: Predictions,
-        ready: Ready,
-        times: tuple[float, float, float],
+        self, query: Query, predictions: Predictions, ready: Ready, started: float, parsed: float
     ) -> Response:
+        predicted = perf_counter()
         content = query.write(predictions, ready.manifest)
-        started, parsed, predicted = times
         self._metrics.staged(parsed - started, predicted - parsed, perf_counter() - predicted)
         return Answer(content, query.media_type)
 
     def _refused(self, reason: str, what: str) -> ProblemError:
         self._metrics.rejected.labels(reason).inc()
-        detail = f"{what}; send them in several requests, or use trivet batch-predict"
+        detail = f"{what}; split it into several requests, or use trivet batch-predict"
         close = {"Connection": "close"}  # or the rest of the body would have to be read
         return ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, close)
-
-    def _overload(self) -> ProblemError:
-        self._metrics.rejected.labels("overload").inc()
-        detail = f"bodies of {self._room:,} bytes are in flight; try again later"
-        headers = {"Retry-After": "1", "Connection": "close"}
-        return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers)

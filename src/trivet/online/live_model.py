@@ -1,4 +1,4 @@
-"""The model that a worker answers with, and why there is none, or no newer one."""
+"""The model that a worker answers with, and how a newer version replaces it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from trivet.rows.arrays import Rows
 logger = logging.getLogger("trivet.online")
 
 #: Seconds until a version that could not be loaded is tried again.
-PATIENCE = 30.0
+RETRY_AFTER = 30.0
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A model whose golden rows gave the golden answers; ``observe`` is told what it predicts."""
+    """A model that gave the golden answers; ``observe`` is called with the rows it predicts."""
 
     manifest: Manifest
     predictor: Predictor
@@ -41,7 +41,7 @@ class Ready:
 class LiveModel:
     """Holds the model once it is loaded, and replaces it when the store's pointer has moved.
 
-    ``reason`` says why there is no model, or why the version that is pointed at was not taken.
+    ``reason`` says why there is no model, or why the current version could not be loaded.
     """
 
     def __init__(self, settings: ServeSettings, metrics: Metrics) -> None:
@@ -50,12 +50,11 @@ class LiveModel:
         self._failed, self._try_again = "", 0.0
         self.ready: Ready | None = None
         self.reason: str | None = None
-        self.draining = False
 
     async def follow(self) -> None:
-        """Look every so often which version is current, and load that, until cancelled.
+        """Load the current version whenever another one becomes current, until cancelled.
 
-        The pointer is read, not watched: that works on bind mounts and network volumes, too.
+        The pointer is polled: that also works on bind mounts and network volumes.
         """
         every, pinned = self._settings.reload_every, self._settings.model_version is not None
         while every and not (pinned and self.ready):
@@ -65,17 +64,11 @@ class LiveModel:
     def require(self) -> Ready:
         """The model, once it can answer; until then a 503 problem with the reason."""
         if self.ready is None:
-            raise _unavailable(f"not ready: {self.reason}")
+            raise unavailable(f"not ready: {self.reason}")
         return self.ready
 
-    def require_open(self) -> Ready:
-        """As `require`, until the service is told to stop: then a balancer should go elsewhere."""
-        if self.draining:
-            raise _unavailable("not ready: the service was told to stop, and answers what it has")
-        return self.require()
-
     async def catch_up(self) -> None:
-        """Take the version that is current; where that can't be done, the old one stays."""
+        """Load the current version; if that fails, the old one stays."""
         try:
             newer = await asyncio.to_thread(self._load_newer)
         except TrivetError as error:
@@ -88,7 +81,7 @@ class LiveModel:
                 self._swap(newer)
 
     def _load_newer(self) -> Ready | None:
-        """The model that is pointed at, proven; None where there is nothing new."""
+        """The current version, once it gave the golden answers; None if there is nothing new."""
         settings = self._settings
         version = settings.model_version or ModelStore(settings.models_dir).in_use(settings.model)
         if self.ready and version == self.ready.manifest.version:
@@ -96,11 +89,11 @@ class LiveModel:
             return None
         if version == self._failed and time.monotonic() < self._try_again:
             return None
-        self._failed, self._try_again = version, time.monotonic() + PATIENCE
+        self._failed, self._try_again = version, time.monotonic() + RETRY_AFTER
         artifact = ModelStore(settings.models_dir).artifact(settings.model, version)
         manifest, predictor = artifact.manifest, Predictor.load(artifact)
         observe = partial(self._metrics.predicted, RowWatch(manifest.contract))
-        if manifest.not_compiled is None:  # it answers in less time than a change of threads takes
+        if manifest.not_compiled is None:  # faster than switching threads
             batcher = Batcher(predictor, observe)
         else:
             batcher = ThreadBatcher(predictor, observe, self._thread)
@@ -114,7 +107,7 @@ class LiveModel:
         if before:
             self._metrics.reloads.labels("loaded").inc()
         else:
-            gc.freeze()  # what stays for good is looked at by no collection: those take long
+            gc.freeze()  # what stays for good need not be collected: that takes long
         logger.info("ready: %s %s", newer.manifest.name, newer.manifest.version)
 
     def _stay(self, reason: str) -> None:
@@ -125,5 +118,6 @@ class LiveModel:
         self.reason = reason
 
 
-def _unavailable(detail: str) -> ProblemError:
+def unavailable(detail: str) -> ProblemError:
+    """A 503 problem that asks to try again."""
     return ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, {"Retry-After": "1"})

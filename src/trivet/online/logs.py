@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line on stdout, written by a thread: no request waits for a pipe."""
+"""Logs: one JSON object a line on stdout. A thread writes them, so no request waits for a pipe."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from datetime import UTC, datetime
 from queue import Full, Queue
 
 STDOUT = 1
-#: Records that may wait to be written, and seconds to wait for them at the end.
+#: How many lines may wait to be written, and how many seconds to wait for them at the end.
 MOST_WAITING, PATIENCE = 10_000, 2.0
 
 
 class JsonLines(logging.Handler):
-    """Hands records to a thread that writes them; drops them while too many wait to be written.
+    """Hands lines to a thread that writes them; drops lines while too many wait.
 
-    The thread writes past ``sys.stdout``, whose lock would keep the process from ending while
-    nobody reads the other end of a pipe.
+    The thread bypasses ``sys.stdout``, whose lock would keep the process from exiting while nobody
+    reads the pipe.
     """
 
     def __init__(self) -> None:
@@ -30,12 +30,12 @@ class JsonLines(logging.Handler):
         threading.Thread(target=self._write, name="log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Put a record in line, unless there is no end to the line."""
+        """Queue a line, or drop it if the queue is full."""
         with suppress(Full):
             self._waiting.put_nowait(record)
 
     def flush(self) -> None:
-        """Wait until all that was logged is written, but not for ever."""
+        """Wait until all that was logged is written, for `PATIENCE` seconds at most."""
         patience = time.monotonic() + PATIENCE
         while self._waiting.unfinished_tasks and time.monotonic() < patience:
             time.sleep(0.01)
@@ -43,7 +43,7 @@ class JsonLines(logging.Handler):
     def _write(self) -> None:
         while True:
             line = self.format(self._waiting.get()) + "\n"
-            with suppress(OSError):  # of a pipe whose other end is closed
+            with suppress(OSError):  # the other end of the pipe is closed
                 os.write(STDOUT, line.encode())
             self._waiting.task_done()
 
@@ -52,7 +52,7 @@ class JsonFormatter(logging.Formatter):
     """One line: time, level, logger, message, the facts of a request, a traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The record as a JSON object."""
+        """The line as a JSON object."""
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),

@@ -1,7 +1,7 @@
-"""What Prometheus is told: requests, stages, batches, reloads, and how the rows look.
+"""The metrics for Prometheus: of requests, their stages, batches, reloads and rows.
 
-With several workers, each counts into files of its own in one directory, and any of them answers
-for all: `share` must have been called before prometheus_client is first imported.
+Each of several workers writes its own files in one directory, so that any worker can answer for
+all: the process that starts them calls `share` first.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -26,9 +26,9 @@ from trivet.rows.contract import Contract
 from trivet.rows.values import UNSEEN, column_encoder
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
-#: Seconds between two counts of what is not counted as it happens.
+#: Seconds between two updates of what is not counted as it happens.
 COUNT_EVERY = 0.25
-#: Upper bounds, in seconds: of a stage of a compiled model to that of a large request.
+#: Upper bounds of histograms, in seconds: from one stage of a small request to a large request.
 SECONDS = (
     *(0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01),
     *(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
@@ -40,82 +40,55 @@ class Metrics:
     """The counters of one worker."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
-        registry = self._registry
-        requests = Counter(
-            "trivet_requests",
-            "Requests answered, by route and status.",
-            ["route", "status"],
-            registry=registry,
+        self._registry = registry = CollectorRegistry()
+        counter = partial(Counter, registry=registry)
+        histogram = partial(Histogram, registry=registry)
+        times = partial(histogram, buckets=SECONDS)
+        gauge = partial(Gauge, registry=registry, multiprocess_mode="livesum")
+
+        requests = counter(
+            "trivet_requests", "Requests answered, by route and status.", ["route", "status"]
         )
-        latency = Histogram(
-            "trivet_request_seconds",
-            "From the request's head to the end of the answer.",
-            ["route"],
-            buckets=SECONDS,
-            registry=registry,
-        )
-        stages = Histogram(
-            "trivet_stage_seconds",
-            "Of an inference request: parse, predict (with the wait for its batch), write.",
-            ["stage"],
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self._request = cache(requests.labels)
-        self._latency = cache(latency.labels)
+        whole = "From the request's head to the end of the answer."
+        latency = times("trivet_request_seconds", whole, ["route"])
+        each = "Of an inference request: parse, predict (with the wait for its batch), write."
+        stages = times("trivet_stage_seconds", each, ["stage"])
+        self._request, self._latency = cache(requests.labels), cache(latency.labels)
         self._stages = [stages.labels(stage) for stage in ("parse", "predict", "write")]
-        batch = Histogram(
-            "trivet_batch_rows", "Rows predicted together.", buckets=ROWS, registry=registry
-        )
-        self._batch = batch.observe
+        self._batch = histogram(
+            "trivet_batch_rows", "Rows predicted together.", buckets=ROWS
+        ).observe
         #: Batches of rows that were predicted and not yet counted, with the watch of their model.
         self._uncounted: deque[tuple[RowWatch, Rows]] = deque()
-        #: Requests taken on and not yet answered.
+        #: Requests received and not yet answered.
         self.in_flight = 0
-        self._in_flight = Gauge(
-            "trivet_in_flight",
-            "Requests taken on and not yet answered.",
-            multiprocess_mode="livesum",
-            registry=registry,
-        )
-        self.rejected = Counter(
-            "trivet_rejected", "Requests turned away unread.", ["reason"], registry=registry
-        )
-        self.reloads = Counter(
-            "trivet_reloads",
-            "Versions taken up after the first one, and those that could not be.",
-            ["outcome"],
-            registry=registry,
-        )
-        self._model = Gauge(
-            "trivet_model_info",
-            "Workers that answer with this version.",
-            ["model", "version", "form"],
-            multiprocess_mode="livesum",
-            registry=registry,
-        )
+        self._in_flight = gauge("trivet_in_flight", "Requests received and not yet answered.")
+        self.rejected = counter("trivet_rejected", "Requests refused, by reason.", ["reason"])
+        loads = "Versions loaded after the first one, and those that could not be loaded."
+        self.reloads = counter("trivet_reloads", loads, ["outcome"])
+        labels = ["model", "version", "form"]
+        self._model = gauge("trivet_model_info", "Workers that answer with this version.", labels)
         self._features = {
-            what: Counter(f"trivet_{what}_values", help_text, ["feature"], registry=registry)
+            what: counter(f"trivet_{what}_values", help_text, ["feature"])
             for what, help_text in (
                 ("missing", "Values that were missing, by feature."),
                 ("unseen", "Categories that training did not see, by feature."),
                 ("out_of_range", "Values beyond those of training, by feature."),
             )
         }
-        self._rows = Counter("trivet_rows", "Rows predicted.", registry=registry)
+        self._rows = counter("trivet_rows", "Rows predicted.")
         for reason in ("overload", "unauthorized", "body_too_large", "too_many_rows"):
             self.rejected.labels(reason)
         for outcome in ("loaded", "failed"):
             self.reloads.labels(outcome)
 
     def predicted(self, watch: RowWatch, rows: Rows) -> None:
-        """Take in the rows of one batch, (rows x features); any thread may call this."""
+        """Note the rows of one batch, (rows x features); any thread may call this."""
         self._batch(len(rows))
         self._uncounted.append((watch, rows))
 
     def count(self) -> None:
-        """Bring up to date what is not counted as it happens."""
+        """Update what is not counted as it happens."""
         self._in_flight.set(self.in_flight)
         batches = [self._uncounted.popleft() for _ in range(len(self._uncounted))]
         for watch, group in groupby(batches, itemgetter(0)):
@@ -125,7 +98,7 @@ class Metrics:
                 self._features[what].labels(feature).inc(count)
 
     async def count_regularly(self) -> None:
-        """Count off the hot path, until cancelled; another worker may be asked for the metrics."""
+        """Count off the hot path, until cancelled: another worker may be asked for the metrics."""
         while True:
             await asyncio.sleep(COUNT_EVERY)
             self.count()
@@ -164,16 +137,15 @@ class Metrics:
 
 
 class RowWatch:
-    """Looks at the rows of one model, many at once, for values unlike those of its training."""
+    """Finds values unlike those of a model's training, in many rows at once."""
 
     def __init__(self, contract: Contract) -> None:
         self._names = contract.feature_names
-        kinds = [column.kind == "category" for column in contract.columns]
-        self._is_category = np.array(kinds, dtype=bool)
+        self._is_category = np.array([column.kind == "category" for column in contract.columns])
         self._low, self._high = _ranges(contract)
 
     def odd_values(self, rows: Rows) -> Iterator[tuple[str, str, int]]:
-        """How many are missing, unseen or out of range: what, the feature's name, the count."""
+        """What is odd (missing, unseen or out_of_range), the feature's name, and how many are."""
         found = {
             "missing": np.isnan(rows),
             "unseen": (rows == UNSEEN) & self._is_category,
@@ -186,7 +158,7 @@ class RowWatch:
 
 
 def share(directory: str) -> None:
-    """Let all processes that are started from here on count into this directory."""
+    """Make all processes that are started from now on write their metrics to this directory."""
     os.environ[DIRECTORY] = directory
 
 
@@ -204,6 +176,6 @@ def _ranges(contract: Contract) -> tuple[Sequence[float], Sequence[float]]:
 def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except OSError:  # there is none, or another user's: it was a worker's number before
+    except OSError:  # there is none, or it is now another user's
         return False
     return True

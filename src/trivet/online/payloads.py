@@ -7,6 +7,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from http import HTTPStatus
 from itertools import chain
 from typing import Any
@@ -45,11 +46,10 @@ def parse_predict(headers: Headers, body: bytearray, ready: Ready) -> Query:
 
 
 def media_type(headers: Headers) -> str:
-    """`JSON` or `CSV`; a body that says nothing of itself is JSON; raises a 415 problem."""
+    """`JSON` or `CSV`, and `JSON` if no header says; raises a 415 problem for any other."""
     if encoding := headers.get(b"content-encoding"):
         raise _unsupported(
-            f"the body is encoded as {encoding.decode('latin-1')}; send it without a "
-            "Content-Encoding"
+            f"the body is encoded as {encoding.decode('latin-1')}; send it without Content-Encoding"
         )
     kind = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
     if kind in ("", JSON) or kind.endswith("+json"):
@@ -63,7 +63,7 @@ def media_type(headers: Headers) -> str:
 
 
 def wants_csv(headers: Headers) -> bool:
-    """Whether the caller asks for CSV before all else."""
+    """Whether CSV is the first media type that the caller accepts."""
     return headers.get(b"accept", b"").partition(b",")[0].partition(b";")[0] == CSV.encode()
 
 
@@ -76,7 +76,7 @@ def load_json(body: bytearray) -> object:
 
 
 def _load_more(body: bytearray) -> object:
-    """As `load_json` for what other writers of JSON do, NaN before all; says what is wrong."""
+    """As `load_json`, and takes what other writers of JSON add, such as NaN."""
     try:
         return json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -105,9 +105,9 @@ def records_of_csv(
 ) -> Iterator[dict[str, object]]:
     """The records of a CSV table in UTF-8, read one by one, cells by their column's kind.
 
-    The first line names the columns. Where no ``header_needed``, and it names none, the cells are
-    those of the features in order. Raises a 400 problem for what is no table, and `RecordsRejected`
-    for lines with too few or too many cells, up to `FAULTS_LISTED`.
+    The first line names the columns. If no header is needed and it names none, the cells are those
+    of the features in order. Raises a 400 problem if there is no table, and `RecordsRejected` for
+    lines with too few or too many cells, up to `FAULTS_LISTED`.
     """
     lines = _csv_lines(body)
     header = next(lines, None)
@@ -128,7 +128,7 @@ def records_of_csv(
                 for name, cell in zip(header, cells, strict=True)
             }
         else:
-            expected = f"{len(header)} cells, as the header has, not {len(cells)}"
+            expected = f"{len(header)} cells, as in the header, not {len(cells)}"
             faults.append(Fault(row=row, code="not_a_record", expected=expected))
     if faults:
         raise RecordsRejected(faults)
@@ -160,7 +160,7 @@ def answer_columns(predictions: Predictions, contract: Contract) -> dict[str, li
 
 
 def csv_answer(predictions: Predictions, manifest: Manifest, header: bool = True) -> bytes:
-    """The answers as CSV; truth values are written as JSON writes them."""
+    """The answers as CSV; booleans are written as in JSON."""
     columns = answer_columns(predictions, manifest.contract)
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
@@ -171,13 +171,17 @@ def csv_answer(predictions: Predictions, manifest: Manifest, header: bool = True
     return text.getvalue().encode()
 
 
+#: As `csv_answer`, without a header line: each line answers a row.
+csv_lines = partial(csv_answer, header=False)
+
+
 def rejected(field: str | None, code: str, expected: str) -> RecordsRejected:
-    """The one fault of a request that holds no records."""
+    """Rejects a request for a fault that is not of one record."""
     return RecordsRejected([Fault(field=field, code=code, expected=expected)])
 
 
 def _csv_lines(body: bytearray) -> Iterator[list[str]]:
-    """The lines of a CSV text that are not blank, as cells."""
+    """The cells of each line of a CSV text that is not blank."""
     try:
         text = io.StringIO(body.decode("utf-8-sig"), newline="")
     except UnicodeDecodeError:
@@ -187,7 +191,7 @@ def _csv_lines(body: bytearray) -> Iterator[list[str]]:
 
 
 def _value(kind: Kind | None, cell: str) -> object:
-    """The value of a cell; its text where that is none: the contract will name it as a fault."""
+    """The value of a cell; if it has none, its text, which the contract then rejects."""
     try:
         return cell if kind is None else parse_cell(kind, cell)
     except Unfit:

@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from trivet.errors import Fault, RecordsRejected
-from trivet.online.schemas import JSON, Problem, to_json
+from trivet.online.schemas import Problem, reference, to_json
 
 MEDIA_TYPE = "application/problem+json"
-
 #: Names of RFC 9110 that older Pythons have under an earlier name.
 TITLES = {
     HTTPStatus.UNPROCESSABLE_ENTITY: "Unprocessable Content",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Content Too Large",
 }
+#: What each status means, for the documentation.
+MEANINGS = {
+    400: "The body can't be read.",
+    401: "The service requires a key, and the request has none that it knows.",
+    404: "This service has no such model or version.",
+    408: "The body did not arrive in time.",
+    413: "The body is too large, or has too many records.",
+    415: "The service does not read bodies of this media type.",
+    422: "The records break the contract; up to 100 faults are listed.",
+    500: "The service failed; its log says why.",
+    503: "No model is loaded, too many requests are in flight, or the service is stopping.",
+    504: "The answer took too long.",
+}
+#: The statuses of a request for predictions that failed.
+PREDICTION_FAILURES = (400, 401, 408, 413, 415, 422, 500, 503, 504)
+
+Responses = dict[int | str, dict[str, Any]]
+#: Writes a problem: the body and its media type.
+Form = Callable[[Problem], tuple[bytes, str]]
 
 
 class ProblemError(Exception):
@@ -29,41 +49,55 @@ class ProblemError(Exception):
         self.status, self.detail, self.headers = status, detail, headers
 
 
-def install(app: FastAPI) -> None:
-    """Make the app answer every error with a problem."""
+class Problems:
+    """Turns errors into answers; ``forms`` are protocols' own, by the first segment of the path."""
 
-    async def on_error(request: Request, error: Exception) -> Response:
-        return problem(request.scope["path"], request.method, error)
+    def __init__(self) -> None:
+        self.forms: dict[str, Form] = {}
 
-    for kind in (ProblemError, RecordsRejected, HTTPException, Exception):
-        app.add_exception_handler(kind, on_error)
+    def install(self, app: FastAPI) -> None:
+        """Make the app answer every error with a problem."""
+
+        async def on_error(request: Request, error: Exception) -> Response:
+            return self.answer(request.scope["path"], request.method, error)
+
+        for kind in (ProblemError, RecordsRejected, HTTPException, Exception):
+            app.add_exception_handler(kind, on_error)
+
+    def answer(self, path: str, method: str, error: Exception) -> Response:
+        """The answer to a request that failed; reveals nothing of an unexpected error."""
+        faults: tuple[Fault, ...] | None = None
+        headers: dict[str, str] | None = None
+        match error:
+            case ProblemError():
+                status, detail, headers = error.status, error.detail, error.headers
+            case RecordsRejected(faults=faults):
+                status = HTTPStatus.UNPROCESSABLE_ENTITY
+                count = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
+                detail = f"{count} in the request: {faults[0]}"
+            case HTTPException():
+                status, headers = HTTPStatus(error.status_code), dict(error.headers or {})
+                details = {
+                    HTTPStatus.NOT_FOUND: f"there is no {path}; GET / lists the routes",
+                    HTTPStatus.METHOD_NOT_ALLOWED: f"{path} does not take {method}",
+                }
+                detail = details.get(status, str(error.detail))
+            case _:
+                status = HTTPStatus.INTERNAL_SERVER_ERROR
+                detail = "the service failed; its log says why"
+        title = TITLES.get(status, status.phrase)
+        problem = Problem(title=title, status=status.value, detail=detail, errors=faults)
+        form = self.forms.get(path[1:].partition("/")[0], problem_details)
+        content, media_type = form(problem)
+        return Response(content, status.value, headers, media_type=media_type)
 
 
-def problem(path: str, method: str, error: Exception) -> Response:
-    """The answer to a request that failed; nothing of an unexpected error is told."""
-    faults: tuple[Fault, ...] | None = None
-    headers: dict[str, str] | None = None
-    match error:
-        case ProblemError():
-            status, detail, headers = error.status, error.detail, error.headers
-        case RecordsRejected(faults=faults):
-            status = HTTPStatus.UNPROCESSABLE_ENTITY
-            count = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
-            detail = f"{count} in the request: {faults[0]}"
-        case HTTPException():
-            status, headers = HTTPStatus(error.status_code), dict(error.headers or {})
-            details = {
-                HTTPStatus.NOT_FOUND: f"there is no {path}; GET / lists what there is",
-                HTTPStatus.METHOD_NOT_ALLOWED: f"{path} does not take {method}",
-            }
-            detail = details.get(status, str(error.detail))
-        case _:
-            status = HTTPStatus.INTERNAL_SERVER_ERROR
-            detail = "the service failed; its log says why"
-    if path == "/v2" or path.startswith("/v2/"):  # that protocol has a form of its own for errors
-        return Response(to_json({"error": detail}), status.value, headers, media_type=JSON)
-    body = Problem(
-        title=TITLES.get(status, status.phrase), status=status.value, detail=detail, errors=faults
-    )
-    content = to_json(body.model_dump(exclude_none=True))
-    return Response(content, status.value, headers, media_type=MEDIA_TYPE)
+def problem_details(problem: Problem) -> tuple[bytes, str]:
+    """The form of RFC 9457."""
+    return to_json(problem.model_dump(exclude_none=True)), MEDIA_TYPE
+
+
+def failures(*statuses: int) -> Responses:
+    """The documentation of these statuses."""
+    content = {MEDIA_TYPE: {"schema": reference("Problem")}}
+    return {status: {"description": MEANINGS[status], "content": content} for status in statuses}

@@ -1,110 +1,31 @@
-"""The routes of the service that answer in its own words."""
+"""The routes of the service's own protocol."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from http import HTTPStatus
+from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from trivet.online.direct import OF_PREDICTIONS, DirectRoute, Endpoint, failures
-from trivet.online.inference import Inference
-from trivet.online.live_model import LiveModel
-from trivet.online.metrics import Metrics
-from trivet.online.payloads import parse_predict
-from trivet.online.protocols.invocations import parse_invocation
-from trivet.online.schemas import CSV, JSON, Health, LabelsResponse, ModelResponse, PredictResponse
-
-LINKS = {
-    "predict": "/predict",
-    "model": "/model",
-    "health": "/health",
-    "live": "/health/live",
-    "ready": "/health/ready",
-    "metrics": "/metrics",
-    "v2": "/v2",
-    "docs": "/docs",
-    "openapi": "/openapi.json",
-}
+from trivet.online import schemas
+from trivet.online.problems import failures
+from trivet.online.schemas import JSON, Health, ModelResponse, Problem, schemas_of
+from trivet.online.service import Service
 
 
-def prediction_routes(inference: Inference, predict_paths: Iterable[str]) -> list[DirectRoute]:
-    """The routes of predictions: /predict, wherever else it is asked for, and /invocations."""
+def add_routes(service: Service) -> None:
+    """Add predictions, health, the model, metrics and the index."""
+    settings, live_model = service.settings, service.live_model
+    service.predict_at("/predict")
+    if settings.predict_route:
+        service.predict_at(settings.predict_route)
 
-    async def predict(request: Request) -> Response:
-        """Answers come in the order of the records, one a record."""
-        return await inference.answer(request, parse_predict)
-
-    async def invocations(request: Request) -> Response:
-        """As SageMaker and MLflow ask: CSV is answered in CSV, MLflow's forms with labels alone."""
-        return await inference.answer(request, parse_invocation)
-
-    def route(
-        path: str, endpoint: Endpoint, summary: str, schema: str, answer: object = PredictResponse
-    ) -> DirectRoute:
-        body = {
-            JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}},
-            CSV: {"schema": {"type": "string"}},
-        }
-        return DirectRoute(
-            path,
-            endpoint,
-            response_model=answer,
-            responses={
-                200: {"content": {CSV: {"schema": {"type": "string"}}}},
-                **failures(*OF_PREDICTIONS),
-            },
-            openapi_extra={"requestBody": {"required": True, "content": body}},
-            summary=summary,
-        )
-
-    predicts = "Predict one record or many"
-    return [
-        *(route(path, predict, predicts, "PredictRequest") for path in predict_paths),
-        route(
-            "/invocations",
-            invocations,
-            "Predict, for SageMaker and MLflow",
-            "Invocation",
-            PredictResponse | LabelsResponse,
-        ),
-    ]
-
-
-def create_router(
-    live_model: LiveModel, metrics: Metrics, health_paths: Iterable[str]
-) -> APIRouter:
-    """The routes that are asked by GET; ``health_paths`` are as /health/ready."""
-    router = APIRouter()
-
-    @router.head("/health/live", include_in_schema=False)  # some probes ask by HEAD
-    @router.get("/health/live", summary="Is the process alive?")
     async def live() -> Health:
         """200 while the process runs."""
         return Health(status="alive")
 
-    @router.head("/health/ready", include_in_schema=False)
-    @router.head("/health", include_in_schema=False)
-    @router.head("/ping", include_in_schema=False)
-    @router.get("/ping", responses=failures(503), summary="The same, for SageMaker")
-    @router.get("/health/ready", responses=failures(503), summary="Should requests be sent here?")
-    @router.get("/health", responses=failures(503), summary="The same as /health/ready")
-    async def ready() -> Health:
-        """200 once a model is loaded and proven, until the service is told to stop."""
-        live_model.require_open()
-        return Health(status="ready")
-
-    for path in health_paths:
-        router.add_api_route(path, ready, methods=["GET", "HEAD"], include_in_schema=False)
-
-    @router.head("/model", include_in_schema=False)
-    @router.get(
-        "/model",
-        response_model=ModelResponse,
-        responses={304: {"description": "Not modified."}, **failures(401, 503)},
-        summary="The model that answers",
-    )
     async def model(request: Request) -> Response:
         """Name, version, contract and metrics; the ETag changes with the version."""
         manifest = live_model.require().manifest
@@ -125,20 +46,33 @@ def create_router(
         )
         return Response(body.model_dump_json(), headers=headers, media_type=JSON)
 
-    @router.get("/metrics", response_class=Response, responses=failures(401), summary="Metrics")
     async def prometheus() -> Response:
-        """The counts of all workers, in Prometheus' text format."""
-        return Response(metrics.page(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        """The metrics of all workers, in Prometheus' text format."""
+        return Response(service.metrics.page(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
-    @router.head("/", include_in_schema=False)
-    @router.get("/", responses=failures(401), summary="What there is")
     async def index() -> dict[str, str]:
-        """Links to everything else."""
-        return LINKS
+        """Paths by name."""
+        return service.links
 
-    return router
+    service.open_paths.add("/health/live")
+    service.get("/health/live", live, summary="Is the process alive?")
+    service.ready_at("/health", "The same as /health/ready")
+    service.ready_at("/health/ready", "Should requests be sent here?")
+    if settings.health_route:
+        service.ready_at(settings.health_route)
+    about: dict[str, Any] = {"summary": "The model that answers", "response_model": ModelResponse}
+    about["responses"] = {304: {"description": "Not modified."}, **failures(401, 503)}
+    service.get("/model", model, **about)
+    about = {"summary": "Metrics", "response_class": Response, "responses": failures(401)}
+    service.routes.append(APIRoute("/metrics", prometheus, **about))
+    service.get("/", index, summary="Links to everything else", responses=failures(401))
+    paths = ("/predict", "/model", "/health", "/health/live", "/health/ready", "/metrics")
+    service.links |= {path.rpartition("/")[2]: path for path in paths}
+    service.schemas |= schemas_of(Problem)
+    service.contract_schemas["Record"] = schemas.record
+    service.contract_schemas["PredictRequest"] = schemas.predict_request
 
 
 def _etags(header: str) -> set[str]:
-    """The tags of an If-None-Match header, weak ones as strong."""
+    """The tags of an If-None-Match header; weak ones count as strong."""
     return {tag.strip().removeprefix("W/") for tag in header.split(",")}

@@ -1,4 +1,4 @@
-"""What the service takes and gives: fixed answers, and requests built from the contract."""
+"""The schemas of bodies: those of answers, and those of requests, made from the contract."""
 
 from __future__ import annotations
 
@@ -13,33 +13,29 @@ from trivet.rows.contract import Column, Contract, Label, Task
 
 Schema = dict[str, Any]
 
-#: The media types of bodies, in and out.
+#: The media types of bodies.
 JSON, CSV = "application/json", "text/csv"
+TEXT: Schema = {"type": "string"}
+
 #: How many categories of a feature the documentation page lists.
 CATEGORIES_SHOWN = 25
 
 
 class Prediction(BaseModel):
-    """The answer for one record."""
+    """The prediction for one record."""
 
     prediction: Label | float = Field(description="The most probable label, or the number.")
     probabilities: dict[str, float] | None = Field(
-        default=None, description="Of each label; a regression has none."
+        default=None, description="The probability of each label; a regression has none."
     )
 
 
 class PredictResponse(BaseModel):
-    """The answers for a request, in the order of its records."""
+    """The predictions for a request, in the order of its records."""
 
     predictions: list[Prediction]
     model: str
     model_version: str
-
-
-class LabelsResponse(BaseModel):
-    """The answers for a request in a form of MLflow's: the label or the number of each row."""
-
-    predictions: list[Label | float]
 
 
 class Health(BaseModel):
@@ -55,9 +51,9 @@ class ModelResponse(BaseModel):
     version: str
     created: str
     task: Task
-    compiled: bool = Field(description="Whether it is predicted without scikit-learn.")
+    compiled: bool = Field(description="Whether it predicts without scikit-learn.")
     not_reloaded: str | None = Field(
-        description="Why the current version of the store is not this one."
+        description="Why the store's current version could not be loaded, if it is another one."
     )
     contract: Contract
     metrics: dict[str, float | None]
@@ -75,19 +71,33 @@ class Problem(BaseModel):
 
 
 def to_json(content: object) -> bytes:
-    """Compact JSON; in ASCII where a text in it, as of a field's name, can't be UTF-8."""
+    """Compact JSON; in ASCII if a text in it, such as an unknown field's name, is not UTF-8."""
     try:
         return orjson.dumps(content)
     except orjson.JSONEncodeError:
         return json.dumps(content, separators=(",", ":")).encode()
 
 
-def request_schemas(contract: Contract) -> dict[str, Schema]:
-    """The JSON schemas ``Record`` and ``PredictRequest`` of a model's requests."""
+def reference(name: str) -> Schema:
+    """Points to a schema of the OpenAPI document."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def schemas_of(*models: type[BaseModel]) -> dict[str, Schema]:
+    """The schemas of these models, and of those within them, by name."""
+    schemas: dict[str, Schema] = {}
+    for model in models:
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas |= {**schema.pop("$defs", {}), model.__name__: schema}
+    return schemas
+
+
+def record(contract: Contract) -> Schema:
+    """The schema of one row as JSON values."""
     properties = {column.name: _property(column) for column in contract.columns}
     for name in sorted(contract.ignored_names):
-        properties[name] = {"description": "Allowed and ignored: no feature."}
-    record: Schema = {
+        properties[name] = {"description": "Allowed, and ignored: not a feature."}
+    return {
         "type": "object",
         "title": "Record",
         "properties": properties,
@@ -95,32 +105,21 @@ def request_schemas(contract: Contract) -> dict[str, Schema]:
         "additionalProperties": False,
         "example": contract.example,
     }
+
+
+def predict_request(contract: Contract) -> Schema:
+    """The schema of a JSON body of /predict."""
     instances: Schema = {
         "type": "object",
         "title": "Records",
-        "properties": {
-            "instances": {"type": "array", "items": {"$ref": "#/components/schemas/Record"}}
-        },
+        "properties": {"instances": {"type": "array", "items": reference("Record")}},
         "required": ["instances"],
         "additionalProperties": False,
     }
-    either: Schema = {
-        "title": "PredictRequest",
-        "anyOf": [instances, {"$ref": "#/components/schemas/Record"}],
-        "example": {"instances": [contract.example]},
-    }
-    return {"Record": record, "PredictRequest": either, "Invocation": _invocation(contract)}
-
-
-def _invocation(contract: Contract) -> Schema:
-    """MLflow's forms of a request, or those of /predict."""
-    example = {"dataframe_records": [contract.example]}
-    names = ("dataframe_split", "dataframe_records", "inputs")
-    forms = [{"type": "object", "required": [name]} for name in names]
     return {
-        "title": "Invocation",
-        "anyOf": [*forms, {"$ref": "#/components/schemas/PredictRequest"}],
-        "example": example,
+        "title": "PredictRequest",
+        "anyOf": [instances, reference("Record")],
+        "example": {"instances": [contract.example]},
     }
 
 
@@ -133,10 +132,9 @@ def _property(column: Column) -> Schema:
         "timestamp": {"type": "string", "format": "date-time"},
     }
     schema: Schema = {**types[column.kind]}
-    if column.nullable:
-        schema["type"] = [schema["type"], "null"]
     schema["description"] = f"{column.kind.capitalize()}; {_seen(column)}"
     if column.nullable:
+        schema["type"] = [schema["type"], "null"]
         schema["description"] += f"; missing in {column.missing:.1%} of the training rows"
     if column.categories:
         schema["examples"] = list(column.categories[:CATEGORIES_SHOWN])

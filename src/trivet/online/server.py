@@ -1,4 +1,4 @@
-"""The process: uvicorn over the app, one worker or several."""
+"""The process, or processes: uvicorn runs the app in one worker or in several."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from uvicorn.supervisors import Multiprocess
 
 from trivet.cpus import worker_count
 from trivet.errors import SettingsError
+from trivet.model.store import ModelStore
 from trivet.online import metrics
 from trivet.online.app import create_app
 from trivet.online.logs import LOGGING
@@ -23,19 +24,20 @@ from trivet.online.settings import ServeSettings
 logger = logging.getLogger("trivet.online")
 
 LOOPBACK = ("127.0.0.1", "::1")
-#: How long requests in flight may take once the service stops.
+#: Seconds that requests in flight may take once the service stops listening.
 GRACE = 20
-#: How long a worker may take to import what it needs before it counts as hung.
+#: Seconds that a worker may take to import what it needs before it counts as hung.
 STARTING = 60
 
 
 def serve(settings: ServeSettings, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT; answers what is in flight first, then exits with 0.
+    """Serve until SIGTERM or SIGINT, finish the requests in flight, and exit with code 0.
 
-    Raises `StoreError`, `ArtifactError` or `SettingsError` before it listens, where there is no
-    model to serve or a setting can't be used.
+    Raises `StoreError`, `ArtifactError` or `SettingsError` before it listens if there is no model
+    to serve or a setting can't be used.
     """
-    settings.artifact().verify()
+    store = ModelStore(settings.models_dir)
+    store.artifact(settings.model, settings.model_version).verify()
     workers = worker_count(settings.workers)
     config = uvicorn.Config(
         partial(create_app, settings),
@@ -47,14 +49,14 @@ def serve(settings: ServeSettings, host: str, port: int) -> None:
         timeout_graceful_shutdown=GRACE,
         log_config=LOGGING,
     )
-    # uvicorn raises the signal again once it has drained: then the work is done, a success.
+    # uvicorn raises the signal again once all requests are finished: that is a success.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     with _listen(host, port) as listener:
         if not settings.api_keys and listener.getsockname()[0] not in LOOPBACK:
-            logger.warning("anyone who reaches %s may ask; name callers with --api-key-file", host)
+            logger.warning("open to anyone who reaches %s; require keys with --api-key-file", host)
         logger.info("listening on http://%s:%d, documentation at /docs", host, port)
-        # Where another service's directory was inherited, this process would count into that.
+        # An inherited directory is another service's: this one needs its own.
         if workers == 1 and metrics.DIRECTORY not in os.environ:
             uvicorn.Server(config).run(sockets=[listener])
         else:
@@ -64,12 +66,12 @@ def serve(settings: ServeSettings, host: str, port: int) -> None:
 
 
 class _Supervisor(Multiprocess):
-    """Sees the death of a worker at once, also one that it is just waiting for."""
+    """Notices at once that a worker died, even one whose reply it is waiting for."""
 
     def keep_subprocess_alive(self) -> None:
         """Replace the workers that are dead or don't answer."""
         for process in self.processes:
-            process.child_conn.close()  # its own is the last one then
+            process.child_conn.close()  # the worker's own is then the last one
         super().keep_subprocess_alive()
 
 
@@ -79,8 +81,8 @@ def _listen(host: str, port: int) -> socket.socket:
         listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         raise SettingsError(
-            f"{host}:{port} can't be listened on ({error.strerror}); choose another --port"
+            f"can't listen on {host}:{port} ({error.strerror}); choose another --port"
         ) from error
-    # Else the kernel may hold back the second half of an answer until the first is acknowledged.
+    # Otherwise the kernel may hold back half of an answer until the other is acknowledged.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener

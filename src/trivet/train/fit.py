@@ -86,7 +86,7 @@ def fit(table: TrainingTable, settings: TrainSettings, on_step: OnStep) -> Fitte
 def _split(
     table: TrainingTable, target: Target, values: Rows, settings: TrainSettings
 ) -> tuple[Mask, Mask]:
-    """The rows to fit and the rows to hold out, (table rows,); rows without a target are neither."""
+    """The rows to fit and those to hold out, (table rows,); rows without a target are neither."""
     known = ~np.isnan(values)
     moments = _moments(table, settings)
     held_out = np.zeros(len(values), dtype=bool)
@@ -171,7 +171,7 @@ def _baseline(target: Target, fitted: Rows, truth: Rows) -> Scores:
 
 
 def _golden_records(contract: Contract, rows: Rows) -> list[Record]:
-    """Held-out records from first to last, one with every optional value missing, one all unseen."""
+    """Held-out records from first to last, one with all optional values missing, one all unseen."""
     span = np.linspace(0, len(rows) - 1, min(GOLDEN_ROWS, len(rows))).astype(int)
     missing = {column.name: None for column in contract.columns if column.nullable}
     unseen = dict.fromkeys(contract.of_kind("category"), UNSEEN_LABEL)

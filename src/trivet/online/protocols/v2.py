@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, version 2: one named tensor a column, in and out."""
+"""The Open Inference Protocol, version 2: a named tensor for each column, in and out."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from http import HTTPStatus
 from itertools import chain
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Request, Response
 from pydantic import BaseModel, Field, ValidationError
 
 import trivet
 from trivet.model.artifact import Manifest
 from trivet.model.predictor import Predictions
-from trivet.online.direct import OF_PREDICTIONS, DirectRoute, Endpoint, Responses, failures
-from trivet.online.inference import Headers, Inference, Query
-from trivet.online.live_model import LiveModel, Ready
+from trivet.online.direct import DirectRoute, Endpoint
+from trivet.online.inference import Headers, Query
+from trivet.online.live_model import Ready
 from trivet.online.payloads import answer_columns, load_json, media_type
-from trivet.online.problems import ProblemError
-from trivet.online.schemas import JSON, to_json
+from trivet.online.problems import MEANINGS, PREDICTION_FAILURES, ProblemError, Responses
+from trivet.online.schemas import JSON, reference, schemas_of, to_json
+from trivet.online.service import Service
 from trivet.rows.contract import Contract, Kind
 
-#: What a column of each kind is said to hold; fitting values of any other datatype are taken.
+#: The datatype of each kind of column; a request may declare another if its values fit.
 DATATYPES: Mapping[Kind, str] = {
     "number": "FP64",
     "integer": "INT64",
@@ -45,27 +46,31 @@ class Tensor(BaseModel):
 
 
 class Output(BaseModel):
-    """An output that is asked for."""
+    """A requested output."""
 
     name: str
 
 
 class InferRequest(BaseModel):
-    """A request for predictions; without ``outputs``, all are given."""
+    """A request for predictions; without ``outputs``, the answer has all of them."""
 
     id: str | None = None
-    # As with a tensor's shape: a fault of each item would take far more memory than the body.
+    # As with a tensor's shape: a fault for each item would take far more memory than the body.
     inputs: list[Tensor] = Field(fail_fast=True)
     outputs: list[Output] | None = Field(default=None, fail_fast=True)
 
 
 class InferResponse(BaseModel):
-    """The answers, a tensor a column."""
+    """The answers: a tensor for each column."""
 
     model_name: str
     model_version: str
     id: str | None = None
     outputs: list[Tensor]
+
+
+#: How the body of an infer request is documented.
+BODY = {JSON: {"schema": reference("InferRequest")}}
 
 
 class V2Error(BaseModel):
@@ -74,11 +79,11 @@ class V2Error(BaseModel):
     error: str
 
 
-def add_v2_routes(app: FastAPI, live_model: LiveModel, inference: Inference) -> None:
-    """Add the routes of the protocol to an app."""
+def add_to(service: Service) -> None:
+    """Add the routes, and the protocol's form of errors."""
 
     async def server(request: Request) -> Response:
-        """Its name and version."""
+        """The server's name and version."""
         return _json({"name": "trivet", "version": trivet.__version__, "extensions": []})
 
     async def live(request: Request) -> Response:
@@ -87,27 +92,24 @@ def add_v2_routes(app: FastAPI, live_model: LiveModel, inference: Inference) -> 
 
     async def ready(request: Request) -> Response:
         """As /health/ready."""
-        live_model.require_open()
+        service.require_open()
         return _json({"ready": True})
 
     async def metadata(request: Request) -> Response:
-        """Its inputs and outputs, a tensor a column."""
-        return _json(_metadata(_asked(live_model.require(), **request.path_params)))
+        """The model's inputs and outputs, a tensor for each column."""
+        return _json(_metadata(_asked(service.live_model.require(), **request.path_params)))
 
     async def model_ready(request: Request) -> Response:
-        """200 while it can answer."""
-        manifest = _asked(live_model.require_open(), **request.path_params)
+        """200 while the model can answer."""
+        manifest = _asked(service.require_open(), **request.path_params)
         return _json({"name": manifest.name, "ready": True})
 
     async def infer(request: Request) -> Response:
-        """Answers come in the order of the rows."""
-        return await inference.answer(request, partial(_parse, path=request.path_params))
+        """Predictions are in the order of the rows."""
+        return await service.inference.answer(request, partial(_parse, path=request.path_params))
 
     def get(path: str, endpoint: Endpoint, summary: str, *statuses: int) -> None:
-        app.add_api_route(
-            path, endpoint, summary=summary, responses=_failures(*statuses), **_about(path)
-        )
-        app.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
+        service.get(path, endpoint, summary=summary, responses=_failures(*statuses), **_about(path))
 
     get("/v2", server, "The server", 401)
     get("/v2/health/live", live, "Is the process alive?")
@@ -115,19 +117,14 @@ def add_v2_routes(app: FastAPI, live_model: LiveModel, inference: Inference) -> 
     for path in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
         get(path, metadata, "The model's tensors", 401, 404, 503)
         get(f"{path}/ready", model_ready, "Is the model ready?", 401, 404, 503)
-        about = _about(path)
-        body = {"schema": {"$ref": "#/components/schemas/InferRequest"}}
-        about["openapi_extra"]["requestBody"] = {"required": True, "content": {JSON: body}}
-        app.router.routes.append(
-            DirectRoute(
-                f"{path}/infer",
-                infer,
-                response_model=InferResponse,
-                responses=_failures(404, *OF_PREDICTIONS),
-                summary="Predict rows",
-                **about,
-            )
-        )
+        about, failures = _about(path), _failures(404, *PREDICTION_FAILURES)
+        about["openapi_extra"]["requestBody"] = {"required": True, "content": BODY}
+        about |= {"response_model": InferResponse, "responses": failures, "summary": "Predict rows"}
+        service.routes.append(DirectRoute(f"{path}/infer", infer, **about))
+    service.open_paths |= {"/v2/health/live", "/v2/health/ready"}
+    service.links["v2"] = "/v2"
+    service.schemas |= schemas_of(InferRequest)
+    service.problems.forms["v2"] = lambda problem: (to_json({"error": problem.detail}), JSON)
 
 
 def _parse(headers: Headers, body: bytearray, ready: Ready, path: Mapping[str, str]) -> Query:
@@ -143,7 +140,7 @@ def _parse(headers: Headers, body: bytearray, ready: Ready, path: Mapping[str, s
     known = _outputs(contract)
     wanted = list(dict.fromkeys(output.name for output in request.outputs or ()) or known)
     if unknown := [name for name in wanted if name not in known]:
-        raise _bad(f"there is no output {unknown[0]!r}; there are {', '.join(known)}")
+        raise _bad(f"there is no output {unknown[0]!r}; choose from {', '.join(known)}")
     return Query(_records(request.inputs), partial(_answer, request.id, wanted))
 
 
@@ -151,14 +148,14 @@ def _records(tensors: list[Tensor]) -> Iterator[object]:
     columns: dict[str, list[Any]] = {}
     rows = {_rows(tensor) for tensor in tensors}
     if len(rows) != 1:
-        raise _bad("inputs: send tensors of one length, one a column")
+        raise _bad("inputs: send tensors of one length, one for each column")
     for tensor in tensors:
         if tensor.name in columns:
-            raise _bad(f"inputs: {tensor.name!r} is there twice")
+            raise _bad(f"inputs: {tensor.name!r} appears twice")
         nested = tensor.data and all(isinstance(each, list) for each in tensor.data)
         columns[tensor.name] = [*chain(*tensor.data)] if nested else tensor.data
         if len(columns[tensor.name]) not in rows:
-            raise _bad(f"inputs: {tensor.name!r} has not as many values as its shape says")
+            raise _bad(f"inputs: the shape of {tensor.name!r} is not that of its values")
     return (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
 
 
@@ -172,15 +169,10 @@ def _rows(tensor: Tensor) -> int:
 def _answer(
     request_id: str | None, wanted: list[str], predictions: Predictions, manifest: Manifest
 ) -> bytes:
-    datatypes = _outputs(manifest.contract)
+    rows, datatypes = [len(predictions.values)], _outputs(manifest.contract)
     columns = answer_columns(predictions, manifest.contract)
     outputs = [
-        {
-            "name": name,
-            "shape": [len(columns[name])],
-            "datatype": datatypes[name],
-            "data": columns[name],
-        }
+        {"name": name, "shape": rows, "datatype": datatypes[name], "data": columns[name]}
         for name in wanted
     ]
     content = {"model_name": manifest.name, "model_version": manifest.version, "outputs": outputs}
@@ -188,16 +180,12 @@ def _answer(
 
 
 def _metadata(manifest: Manifest) -> dict[str, Any]:
+    def tensors(datatypes: Mapping[str, str]) -> list[dict[str, Any]]:
+        return [{"name": name, "datatype": of, "shape": [-1]} for name, of in datatypes.items()]
+
     inputs = {column.name: DATATYPES[column.kind] for column in manifest.contract.columns}
-    tensors = {
-        side: [
-            {"name": name, "datatype": datatype, "shape": [-1]}
-            for name, datatype in datatypes.items()
-        ]
-        for side, datatypes in (("inputs", inputs), ("outputs", _outputs(manifest.contract)))
-    }
     about = {"name": manifest.name, "versions": [manifest.version], "platform": "trivet"}
-    return about | tensors
+    return about | {"inputs": tensors(inputs), "outputs": tensors(_outputs(manifest.contract))}
 
 
 def _outputs(contract: Contract) -> dict[str, str]:
@@ -214,8 +202,8 @@ def _asked(ready: Ready, model: str, version: str | None = None) -> Manifest:
     if model != manifest.name or version not in (None, manifest.version):
         raise ProblemError(
             HTTPStatus.NOT_FOUND,
-            f"no {' '.join(filter(None, (model, version)))} here: this service answers with "
-            f"{manifest.name} {manifest.version}",
+            f"there is no {' '.join(filter(None, (model, version)))} here; this service answers "
+            f"with {manifest.name} {manifest.version}",
         )
     return manifest
 
@@ -229,7 +217,7 @@ def _json(content: object) -> Response:
 
 
 def _failures(*statuses: int) -> Responses:
-    return failures(*statuses, schema="V2Error", media_type=JSON)
+    return {status: {"description": MEANINGS[status], "model": V2Error} for status in statuses}
 
 
 def _about(path: str) -> dict[str, Any]:

@@ -1,0 +1,41 @@
+"""How a service stops: it keeps answering for a while, but is no longer ready."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from multiprocessing import parent_process
+
+
+class Drain:
+    """Whether the service has been told to stop; ``seconds`` pass before it does.
+
+    In that time a load balancer sees that it should send no more requests here, and the ones that
+    it has sent are answered.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.begun = False
+
+    def on_sigterm(self) -> None:
+        """Drain first, from now on, when SIGTERM arrives; needs a running event loop."""
+        stop = signal.getsignal(signal.SIGTERM)
+        if threading.current_thread() is not threading.main_thread() or not callable(stop):
+            return  # within a test: signals belong to the main thread
+        loop = asyncio.get_running_loop()
+
+        def drain() -> None:
+            self.begun = True
+            loop.call_later(self._seconds, stop, signal.SIGTERM, None)
+
+        loop.add_signal_handler(signal.SIGTERM, drain)
+
+
+async def follow_parent() -> None:
+    """Stop as on SIGTERM if this worker's parent process is killed: it could not pass that on."""
+    if parent := parent_process():
+        while parent.is_alive():
+            await asyncio.sleep(1)
+        signal.raise_signal(signal.SIGTERM)

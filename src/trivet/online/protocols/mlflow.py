@@ -1,0 +1,113 @@
+"""What clients of MLflow's scoring server ask: POST /invocations with JSON in one of its forms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from trivet.model.artifact import Manifest
+from trivet.model.predictor import Predictions
+from trivet.online.direct import Dialect
+from trivet.online.inference import Headers, Query
+from trivet.online.live_model import Ready
+from trivet.online.payloads import (
+    csv_lines,
+    json_answer,
+    load_json,
+    records_of,
+    rejected,
+    wants_csv,
+)
+from trivet.online.schemas import CSV, JSON, Schema, reference, to_json
+from trivet.online.service import Service
+from trivet.rows.contract import Contract, Label
+
+Records = Iterable[object]
+
+
+class LabelsResponse(BaseModel):
+    """The answer to a request in one of MLflow's forms: the label or the number of each row."""
+
+    predictions: list[Label | float]
+
+
+def add_to(service: Service) -> None:
+    """Add the route."""
+    about = f"JSON in one of the forms {', '.join(FORMS)} is answered with predictions alone."
+    dialect = Dialect("MLflow", about, JSON, parse_json, reference("Invocation"), LabelsResponse)
+    service.predict_at("/invocations", dialect)
+    service.contract_schemas["Invocation"] = invocation
+
+
+def invocation(contract: Contract) -> Schema:
+    """The schema of a body: one of MLflow's forms, or that of /predict."""
+    forms = [{"type": "object", "required": [name]} for name in FORMS]
+    return {
+        "title": "Invocation",
+        "anyOf": [*forms, reference("PredictRequest")],
+        "example": {"dataframe_records": [contract.example]},
+    }
+
+
+def parse_json(headers: Headers, body: bytearray, ready: Ready) -> Query:
+    """The query of a request in one of MLflow's forms, or in that of /predict."""
+    query = _query(load_json(body), ready.manifest.contract)
+    if wants_csv(headers):
+        return Query(query.records, csv_lines, CSV)
+    return query
+
+
+def _query(content: object, contract: Contract) -> Query:
+    if isinstance(content, Mapping):
+        for form, (read, expected) in FORMS.items():
+            if form in content and form not in contract.known_names:
+                for name, value in content.items():
+                    if name != form and not (name == "params" and not value):
+                        raise rejected(name, "unknown_field", f"nothing beside {form}")
+                if (records := read(content[form])) is None:
+                    raise rejected(form, "type", expected)
+                return Query(records, labels_alone)
+    return Query(records_of(content, contract), json_answer)
+
+
+def labels_alone(predictions: Predictions, manifest: Manifest) -> bytes:
+    """The body of an answer, as `LabelsResponse` describes it."""
+    return to_json({"predictions": predictions.values})
+
+
+def _of_split(split: Any) -> Records | None:
+    """A table as pandas' orient="split" writes it."""
+    match split:
+        case {"columns": [*names], "data": [*rows]}:
+            wrong = (row for row in rows if not isinstance(row, list) or len(row) != len(names))
+            named = all(isinstance(name, str) for name in names) and len({*names}) == len(names)
+            if named and next(wrong, None) is None:
+                return (dict(zip(names, row, strict=True)) for row in rows)
+    return None
+
+
+def _of_records(records: Any) -> Records | None:
+    return records if isinstance(records, list) else None
+
+
+def _of_inputs(inputs: Any) -> Records | None:
+    """A list of records, or a list of values for each column."""
+    if not isinstance(inputs, Mapping):
+        return _of_records(inputs)
+    lengths = {len(each) if isinstance(each, list) else None for each in inputs.values()}
+    if None in lengths or len(lengths) != 1:
+        return None
+    rows = zip(*inputs.values(), strict=True)
+    return (dict(zip(inputs, row, strict=True)) for row in rows)
+
+
+#: MLflow's forms: the key that marks each, what reads its value, and what that should be.
+FORMS: Mapping[str, tuple[Callable[[Any], Records | None], str]] = {
+    "dataframe_split": (
+        _of_split, '{"columns": [unique names], "data": [rows, each with a cell per column]}',
+    ),
+    "dataframe_records": (_of_records, "a list of records"),
+    "inputs": (_of_inputs, "a list of records, or a list for each column, all of one length"),
+}  # fmt: skip
