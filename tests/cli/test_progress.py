@@ -30,6 +30,17 @@ def test_a_log_gets_a_line_now_and_then(
     ]
 
 
+@pytest.mark.parametrize(("rows", "named"), [(99_999, ""), (100_000, "fitting\nproving\n")])
+def test_the_steps_of_a_large_table_are_named(
+    capsys: pytest.CaptureFixture[str], rows: int, named: str
+) -> None:
+    with Progress() as watch:
+        watch(rows, 1, 1)
+        watch.step("fitting")
+        watch.step("proving")
+    assert capsys.readouterr().err == named
+
+
 def test_a_terminal_shows_a_bar_that_ends_before_the_summary(
     flights_store: Path, tmp_path: Path
 ) -> None:
