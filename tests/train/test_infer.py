@@ -171,7 +171,7 @@ def test_rows_without_a_target_are_marked() -> None:
         (["a", "a"], None, "a classifier needs two"),
         ([2**53 + 2, 2**53 + 4], None, "beyond 2.53"),
         (["2013-01-01", "2013-01-02"], None, "is timestamp"),
-        ([[1], [2]], None, "must be numbers or labels"),
+        ([[1], [2]], None, "values of type list.*, which training can't use"),
     ],
 )
 def test_a_target_that_cannot_be_one_is_an_error(

@@ -18,14 +18,13 @@ from trivet.model.fitted import FittedPipeline, to_frame
 from trivet.model.predictor import Predictor
 from trivet.pipeline import build_pipeline
 from trivet.rows.arrays import Mask, Rows
-from trivet.rows.columns import require_columns
 from trivet.rows.contract import Column, Contract, Record, Target
 from trivet.rows.values import UNSEEN_LABEL, to_record
 from trivet.train.compile import NotCompilable
 from trivet.train.compile.pipeline import compile_pipeline
 from trivet.train.compile.proof import prove
 from trivet.train.evaluate import Scores, hold_out, score
-from trivet.train.infer import infer_contract, infer_kind, infer_target
+from trivet.train.infer import infer_contract, infer_target, needed_column
 from trivet.train.settings import TrainSettings
 from trivet.train.table import TrainingTable
 
@@ -104,13 +103,7 @@ def _moments(table: TrainingTable, settings: TrainSettings) -> Rows | None:
     name = settings.time_column
     if name is None:
         return None
-    require_columns(table.names, (name,), table.name)
-    if name in table.unusable:
-        raise TrainingError(
-            f"time column {name!r} is {table.unusable[name]}; it must hold timestamps"
-        )
-    values = table.columns[name]
-    kind = settings.kinds.get(name) or infer_kind(name, values, table)
+    values, kind = needed_column(table, name, settings, "time column")
     if kind not in ("timestamp", "integer", "number"):
         raise TrainingError(
             f"time column {name!r} is {kind or values.type}; it must hold timestamps"

@@ -39,13 +39,7 @@ def infer_target(table: TrainingTable, settings: TrainSettings) -> tuple[Target,
     NaN where the target is missing. Raises `TrainingError` where the column can't be a target.
     """
     name = settings.target
-    require_columns(table.names, (name,), table.name)
-    if name in table.unusable:
-        raise TrainingError(
-            f"target {name!r} is {table.unusable[name]}; it must be numbers or labels"
-        )
-    values = table.columns[name]
-    kind = settings.kinds.get(name) or infer_kind(name, values, table)
+    values, kind = needed_column(table, name, settings, "target")
     if kind is None or kind == "timestamp":
         raise TrainingError(
             f"target {name!r} is {kind or values.type}; it must be numbers or labels"
@@ -71,6 +65,20 @@ def infer_target(table: TrainingTable, settings: TrainSettings) -> tuple[Target,
         raise TrainingError(f"target {name!r} has {len(labels)} label(s); a classifier needs two")
     positions = np.where(np.isnan(numbers), np.nan, np.searchsorted(distinct, numbers))
     return Target(name=name, task="classification", labels=tuple(labels)), positions
+
+
+def needed_column(
+    table: TrainingTable, name: str, settings: TrainSettings, role: str
+) -> tuple[Values, Kind | None]:
+    """A column that training can't do without, and its kind; its ``role`` is for messages.
+
+    Raises `TableError` if there is no such column, and `TrainingError` if it can't be used.
+    """
+    require_columns(table.names, (name,), table.name)
+    if name in table.unusable:
+        raise TrainingError(f"{role} {name!r} is {table.unusable[name]}, which training can't use")
+    values = table.columns[name]
+    return values, settings.kinds.get(name) or infer_kind(name, values, table)
 
 
 def infer_contract(
@@ -242,7 +250,7 @@ def _kind_of_type(kind: pa.DataType) -> Kind | None:
 def _nearly_numbers(different: pa.Array) -> bool:
     """Whether at least nine in ten of the different texts are numbers."""
     numbers = encode_cells(different, _column("", "number"))
-    return bool(np.isfinite(numbers).sum() >= 0.9 * len(numbers) > 0)
+    return bool((~np.isinf(numbers)).sum() >= 0.9 * len(numbers) > 0)
 
 
 def _categories(name: str, different: pa.Array, table: TrainingTable) -> tuple[str, ...]:
