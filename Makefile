@@ -1,4 +1,4 @@
-# The door to everything. `make` prints what there is; the text behind each target's ## is its help.
+# Every task. `make` alone lists them, from the text after each ##.
 .DEFAULT_GOAL := help
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -108,7 +108,7 @@ lock: setup ## renew requirements.txt, the lock of all legs, and requirements-de
 	$(LOCK) --extra train --extra batch --extra cluster --extra online --extra build -o requirements.txt
 	$(LOCK) --all-extras --constraint requirements.txt -o requirements-dev.txt
 
-clean: ## remove what runs and tools made: models, predictions, .venv, .bench
+clean: ## remove what was generated: models, predictions, .venv, .bench
 	rm -rf .venv .bench models data/predictions .mypy_cache .pytest_cache .ruff_cache
 
 $(INSTALLED): requirements-dev.txt pyproject.toml

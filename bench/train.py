@@ -94,7 +94,6 @@ def render(runs: dict[tuple[str, int], Figures], rounds: int) -> str:
 def goals(runs: dict[tuple[str, int], Figures]) -> Iterator[Goal]:
     for rows in sorted({rows for _, rows in runs}):
         own, peer = runs[TRIVET, rows], runs[PANDAS, rows]
-        yield Goal(f"seconds / the script's, {rows:,} rows", 1, False, own.seconds / peer.seconds)
         yield Goal(f"MB / the script's, {rows:,} rows", 1, False, own.resident / peer.resident)
         if rows == max(ROWS):
             yield Goal(f"MB, {rows:,} rows", MOST_MEMORY, False, own.resident)

@@ -173,7 +173,7 @@ def test_a_label_that_only_the_future_has_is_an_error(store: ModelStore, tmp_pat
     rows = [[n, n % 5, "new" if n > 95 else "ab"[n % 2]] for n in range(100)]
     table = write_csv(tmp_path / "table.csv", ["t", "x", "y"], rows)
     settings = replace(FLIGHTS, data=table, target="y", identifiers=(), models_dir=store.root)
-    with pytest.raises(TrainingError, match="'new' occurs in held-out rows alone"):
+    with pytest.raises(TrainingError, match="'new' occurs only in held-out rows"):
         train(replace(settings, time_column="t"))
 
 

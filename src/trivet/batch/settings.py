@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trivet.cpus import Workers
+from trivet.model.store import DEFAULT_DIRECTORY, DEFAULT_MODEL
 from trivet.rows.rejects import ONE_PERCENT, MaxRejected
 
 
@@ -18,9 +19,9 @@ class BatchSettings:
 
     input: str
     output: str
-    model: str = "model"
+    model: str = DEFAULT_MODEL
     model_version: str | None = None
-    models_dir: Path = Path("models")
+    models_dir: Path = DEFAULT_DIRECTORY
     delimiter: str | None = None
     columns: tuple[str, ...] | None = None
     max_rejected: MaxRejected = ONE_PERCENT

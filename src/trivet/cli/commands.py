@@ -67,7 +67,7 @@ def main(ctx: click.Context, config: Path) -> None:
     "--target",
     metavar="COLUMN",
     required=True,
-    help="The column to predict. If given here, [train] in trivet.toml is not used.",
+    help="The column to predict. If given on the command line, [train] in trivet.toml is not used.",
 )
 @click.option(
     "--id",
@@ -142,7 +142,7 @@ def train(**options: Any) -> None:
     options["params"] = {name: literal(text) for name, text in pairs("param", options.pop("param"))}
     with Progress() as progress:
         result = train(TrainSettings(**options), progress, progress.step)
-    click.echo(summary(result))
+    click.echo(summary(result.manifest, result.trained, result.current))
 
 
 @defaults_from(BatchSettings)
@@ -200,7 +200,7 @@ def batch_predict(**options: Any) -> None:
 
 @defaults_from(ServeSettings)
 @main.command()
-@click.argument(
+@click.argument(  # SageMaker starts a container with this word
     "serve", required=False, type=click.Choice(["serve"]), metavar="", expose_value=False
 )
 @click.option("--host", default="127.0.0.1", help="The address to listen on.")

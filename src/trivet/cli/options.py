@@ -10,20 +10,18 @@ from typing import Any
 
 import click
 
-from trivet.batch.settings import BatchSettings
+from trivet.model.store import DEFAULT_DIRECTORY, DEFAULT_MODEL
 from trivet.rows.rejects import MaxRejected
 
 Command = Callable[..., Any]
 FILE = click.Path(path_type=Path, dir_okay=False)
 #: What tables may be read from.
 FORMATS = "Formats: .csv, .tsv and .jsonl, also with .gz or .zst; .parquet; .arrow."
-MODEL = click.option(
-    "--model", metavar="NAME", default=BatchSettings.model, help="The model's name."
-)
+MODEL = click.option("--model", metavar="NAME", default=DEFAULT_MODEL, help="The model's name.")
 MODELS_DIR = click.option(
     "--models-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    default=BatchSettings.models_dir,
+    default=DEFAULT_DIRECTORY,
     help="Where models are stored.",
 )
 MODEL_VERSION = click.option(

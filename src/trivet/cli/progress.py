@@ -16,7 +16,7 @@ LARGE = 100_000
 
 
 class Progress(ExitStack):
-    """Shows each state of a run that it is called with; the first one starts the clock."""
+    """Shows progress each time it is called; the first call starts the clock."""
 
     _bar: Any = None
     _started = _shown = 0.0

@@ -6,7 +6,7 @@ models-dir = "models"       # at the top: applies to every command that has the 
 data = "data/flights_train.csv"
 id = ["flight_id"]
 
-[train.params]              # a table stands for an option NAME=VALUE
+[train.params]              # each key is one --param NAME=VALUE
 learning_rate = 0.1
 """
 

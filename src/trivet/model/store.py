@@ -22,6 +22,8 @@ from trivet.model.artifact import MANIFEST, Artifact
 from trivet.rows.contract import Frozen
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+#: The store, and the model in it, if nothing else is said.
+DEFAULT_DIRECTORY, DEFAULT_MODEL = Path("models"), "model"
 EMPTY = "no model in this store; train one first: trivet train"
 CURRENT, LOCK, STAGING = "current", ".lock", ".staging-"
 

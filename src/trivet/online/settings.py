@@ -8,6 +8,7 @@ from pathlib import Path
 
 from trivet.cpus import Workers
 from trivet.errors import SettingsError
+from trivet.model.store import DEFAULT_DIRECTORY, DEFAULT_MODEL
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,9 @@ class ServeSettings:
     route that is not a path.
     """
 
-    model: str = "model"
+    model: str = DEFAULT_MODEL
     model_version: str | None = None
-    models_dir: Path = Path("models")
+    models_dir: Path = DEFAULT_DIRECTORY
     max_body: int = 4_000_000
     max_rows: int = 10_000
     max_in_flight: int = 1_000

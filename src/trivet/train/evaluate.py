@@ -104,6 +104,6 @@ def _require_all_labels(target: Target, values: Rows, held_out: Mask) -> None:
     absent = [label for at, label in enumerate(target.labels) if at not in fitted]
     if absent:
         raise TrainingError(
-            f"target {target.name!r}: {absent[0]!r} occurs in held-out rows alone, so no model can "
+            f"target {target.name!r}: {absent[0]!r} occurs only in held-out rows, so no model can "
             "learn it; give more rows, or leave out --time-column to draw the split at random"
         )

@@ -55,7 +55,7 @@ def fit(table: TrainingTable, settings: TrainSettings, on_step: OnStep) -> Fitte
     """Fit on the training rows, measure on the held-out ones.
 
     The model that is measured is the model that is returned: it is not fitted again on all rows.
-    ``table`` is used up. Raises `TrainingError`, `TableError` or `SettingsError`.
+    ``table`` is emptied to save memory. Raises `TrainingError`, `TableError` or `SettingsError`.
     """
     target, values = infer_target(table, settings)
     training, held_out = _split(table, target, values, settings)
@@ -124,8 +124,8 @@ def _unfitted(contract: Contract, settings: TrainSettings) -> Pipeline:
 def _fit(pipeline: Pipeline, frames: list[pd.DataFrame], truth: Any) -> None:
     """Fit a pipeline on the one frame in ``frames``, which is removed from the list.
 
-    A plain pipeline is fitted step by step, as it would do it itself, so that no table is held for
-    longer than the step that needs it: the estimator is fitted once the frame is gone.
+    A plain pipeline is fitted step by step, as its own `fit` does, so that the frame can be freed
+    before the estimator is fitted.
     """
     plain = type(pipeline) is Pipeline and len(pipeline) > 1 and pipeline.memory is None
     try:
@@ -164,7 +164,7 @@ def _baseline(target: Target, fitted: Rows, truth: Rows) -> Scores:
 
 
 def _golden_records(contract: Contract, rows: Rows) -> list[Record]:
-    """Held-out records from first to last, one with all optional values missing, one all unseen."""
+    """Held-out records, one with every nullable value missing, one with all categories unseen."""
     span = np.linspace(0, len(rows) - 1, min(GOLDEN_ROWS, len(rows))).astype(int)
     missing = {column.name: None for column in contract.columns if column.nullable}
     unseen = dict.fromkeys(contract.of_kind("category"), UNSEEN_LABEL)

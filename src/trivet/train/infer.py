@@ -20,7 +20,7 @@ from trivet.train.table import TrainingTable, Values
 #: An integer target with more values than this is a quantity, not a label.
 MOST_LABELS = 20
 
-#: With a larger share of different values than this, a text column names rows, like an identifier.
+#: A text column is taken for an identifier if more than this share of its values differ.
 NAMES_ROWS = 0.5
 WORDS_OF_FREE_TEXT = 4
 
@@ -89,7 +89,7 @@ def infer_contract(
     ``training`` and ``held_out`` are (table rows,), the results (their rows x features). Kinds, and
     which columns may be missing, come from all rows; ranges and categories from the training rows
     alone, so a held-out row can hold a category that is unseen. Each column leaves the table once
-    it is encoded, so that one at a time is held twice.
+    it is encoded, so that only one column is in memory twice.
     """
     named = (*settings.identifiers, *settings.exclude, *settings.kinds, *settings.nullable)
     require_columns(table.names, named, table.name)
@@ -124,7 +124,7 @@ def infer_contract(
 def infer_kind(name: str, values: Values, table: TrainingTable) -> Kind | None:
     """The kind of a column, from its type or, for text, from its values; None if no kind fits.
 
-    Raises `TrainingError` for text that is numbers but for a few cells.
+    Raises `TrainingError` for text that is mostly numbers.
     """
     if not is_text(values.type):
         return _kind_of_type(values.type)

@@ -1,10 +1,9 @@
-"""What people read about a training run: on the terminal, and in ``report.md``."""
+"""The report of a training run, in Markdown and for the terminal."""
 
 from __future__ import annotations
 
 from trivet.model.artifact import Manifest
 from trivet.rows.contract import Column
-from trivet.train.run import TrainResult
 
 
 def render(manifest: Manifest) -> str:
@@ -41,10 +40,9 @@ def render(manifest: Manifest) -> str:
     return "\n".join(lines) + "\n"
 
 
-def summary(result: TrainResult) -> str:
+def summary(manifest: Manifest, trained: bool, current: str | None) -> str:
     """What a run prints: what it has made or why it made nothing, and which version is current."""
-    manifest = result.manifest
-    if result.trained:
+    if trained:
         lines = [
             *(f"left out {column.name}: {column.reason}" for column in manifest.contract.left_out),
             _rows(manifest),
@@ -58,9 +56,9 @@ def summary(result: TrainResult) -> str:
     else:
         inputs = "same data, settings, code and libraries"
         lines = [f"up to date: {manifest.name} {manifest.version} ({inputs})"]
-    if result.current != manifest.version:
+    if current != manifest.version:
         promote = f"trivet models promote --model {manifest.name} {manifest.version}"
-        lines.append(f"current is {result.current}; to use this version: {promote}")
+        lines.append(f"current is {current}; to use this version: {promote}")
     return "\n".join(lines)
 
 

@@ -11,6 +11,7 @@ from typing import get_args
 from pydantic import JsonValue
 
 from trivet.errors import SettingsError
+from trivet.model.store import DEFAULT_DIRECTORY, DEFAULT_MODEL
 from trivet.rows.contract import Kind, Task
 from trivet.rows.rejects import ONE_PERCENT, MaxRejected
 
@@ -41,8 +42,8 @@ class TrainSettings:
     seed: int = 0
     delimiter: str | None = None
     max_rejected: MaxRejected = ONE_PERCENT
-    model: str = "model"
-    models_dir: Path = Path("models")
+    model: str = DEFAULT_MODEL
+    models_dir: Path = DEFAULT_DIRECTORY
     promote: bool = True
     force: bool = False
 

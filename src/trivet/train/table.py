@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from tempfile import SpooledTemporaryFile
 from typing import Any
 
 import numpy as np
@@ -25,15 +24,12 @@ from trivet.rows.sources import Source
 from trivet.rows.values import EXPECTED, Unfit, category_text
 from trivet.train.settings import TrainSettings
 
-#: Up to this many bytes of rejected rows are kept in memory, more in a temporary file.
-REJECTED_BYTES = 2**24
-
 #: Called with the rows and bytes read so far, and the bytes of all.
 Watch = Callable[[int, int, int], object]
 
 
 class Values:
-    """One column, as arrays of one type or of codes for its different values; (rows,) in all."""
+    """One column, (rows,), in one or more Arrow arrays; repeated values may be dictionary-coded."""
 
     def __init__(self, arrays: Sequence[pa.Array]) -> None:
         self._arrays = arrays
@@ -120,7 +116,7 @@ class Reading:
     table: TrainingTable
     read: int
     rejected: Mapping[str, int]
-    rejected_rows: bytes
+    rejected_rows: bytearray
 
 
 def read_training_table(
@@ -141,26 +137,23 @@ def read_training_table(
         _Sampled(settings.sample_rows, settings.seed) if settings.sample_rows else _Gathered()
     )
     rejected: Counter[str] = Counter()
-    first = ""
+    rejected_rows, first = bytearray(), ""
     read, done, total = 0, 0, sum(source.size for source in sources)
-    with SpooledTemporaryFile(REJECTED_BYTES) as aside:
-        for file in files:
-            for chunk in readers.read(file, readers.whole(file), wanted):
-                gathered.add(chunk.cells, chunk.rows)
-                read += chunk.rows
-                for reject in chunk.rejects:
-                    first = first or f"{file.source.name}, line {reject.line:,}: {reject.cause}"
-                    rejected[reject.cause] += 1
-                aside.write(rejected_csv(file.source.name, chunk.rejects))
-                if settings.max_rejected.stops_at(rejected.total()):
-                    break
-                watch(read, done + chunk.position, total)
-            done += file.source.size
-            file.source.check_unchanged()
-        if not settings.max_rejected.allows(rejected.total(), read + rejected.total()):
-            raise too_many(rejected, read + rejected.total(), f"; the first is {first}")
-        aside.seek(0)
-        rejected_rows = aside.read()
+    for file in files:
+        for chunk in readers.read(file, readers.whole(file), wanted):
+            gathered.add(chunk.cells, chunk.rows)
+            read += chunk.rows
+            for reject in chunk.rejects:
+                first = first or f"{file.source.name}, line {reject.line:,}: {reject.cause}"
+                rejected[reject.cause] += 1
+            rejected_rows += rejected_csv(file.source.name, chunk.rejects)
+            if settings.max_rejected.stops_at(rejected.total()):
+                raise too_many(rejected, read + rejected.total(), f"; the first is {first}")
+            watch(read, done + chunk.position, total)
+        done += file.source.size
+        file.source.check_unchanged()
+    if not settings.max_rejected.allows(rejected.total(), read + rejected.total()):
+        raise too_many(rejected, read + rejected.total(), f"; the first is {first}")
     columns = gathered.finish()
     names = dict.fromkeys(column for file in files for column in file.schema.names)
     empty: dict[str, list[pa.Array]] = {column: [] for column in names if wanted.takes(column)}
@@ -185,7 +178,7 @@ class _Gathered:
         self._columns: dict[str, list[pa.Array]] = {}
 
     def add(self, cells: Mapping[str, Cells], rows: int) -> None:
-        """Take the cells of some rows; a column that comes late was missing before."""
+        """Take the cells of some rows; a column first seen here is null in all earlier rows."""
         for name in cells:
             self._columns.setdefault(name, [pa.nulls(self.rows)])
         for name, arrays in self._columns.items():
@@ -193,7 +186,7 @@ class _Gathered:
         self.rows += rows
 
     def finish(self) -> dict[str, list[pa.Array]]:
-        """All columns, each of one type; they are kept here no longer."""
+        """Hand over all columns, each of one type, and forget them."""
         columns, self._columns = self._columns, {}
         for name, arrays in columns.items():
             try:
@@ -332,7 +325,7 @@ def _plain(array: pa.Array) -> pa.Array:
 
 
 def _place(files: Sequence[TableFile], wanted: Wanted, row: int) -> str:
-    """Where a row stands: read again, because that is only asked for the cell of an error."""
+    """Where a row stands. The files are read again: only an error message needs this."""
     for file in files:
         for chunk in readers.read(file, readers.whole(file), wanted):
             if row < chunk.rows:
