@@ -154,6 +154,7 @@ def test_the_service_comes_back_when_it_dies_and_a_job_does_not(serving: Project
     name = serving.container("online")
     # Not `docker kill`: after that the engine takes the container for stopped by hand.
     os.kill(inspect(name)["State"]["Pid"], signal.SIGKILL)
+    wait_until(lambda: inspect(name)["RestartCount"] == 1)  # it may answer until the kill arrives
     wait_until(lambda: answers(serving))
     assert inspect(name)["RestartCount"] == 1
     assert inspect(serving.container("train"))["RestartCount"] == 0
