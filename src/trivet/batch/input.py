@@ -48,12 +48,14 @@ def carried_columns(
             if column.name in features if columns is None else column.name not in columns:
                 continue
             first, source = found.setdefault(column.name, (column, each.source.name))
-            if column.type != first.type:
+            if pa.types.is_null(first.type):  # it has no values there
+                found[column.name] = column, each.source.name
+            elif column.type != first.type and not pa.types.is_null(column.type):
                 raise TableError(
                     f"{each.source.name}: column {column.name!r} is {column.type}, but "
                     f"{first.type} in {source}; predict the two into outputs of their own"
                 )
-    return pa.schema([found[name][0] for name in columns or found])
+    return pa.schema([found[name][0] for name in dict.fromkeys(columns or found)])
 
 
 def _may_come(name: str, file: TableFile) -> bool:

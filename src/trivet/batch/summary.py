@@ -60,13 +60,19 @@ def summarise(
     rows = sum(result.rows for result in results)
     fresh = sum(result.rows for result in results if not result.resumed)
     predicted = sum(result.predicted for result in results)
-    rejected: Counter[str] = Counter()
-    for result in results:
-        rejected.update(result.rejected)
+    rejected = sum((Counter(result.rejected) for result in results), Counter[str]())
     count = max(predicted, 1)
     none = [0] * len(contract.columns)
     missing = np.sum([none, *(result.missing for result in results)], axis=0) / count
     unseen = np.sum([none, *(result.unseen for result in results)], axis=0) / count
+    features = {
+        column.name: FeatureRates(
+            missing=round(float(missing[at]), 6),
+            missing_in_training=column.missing,
+            unseen=round(float(unseen[at]), 6),
+        )
+        for at, column in enumerate(contract.columns)
+    }
     return Summary(
         model=manifest.name,
         model_version=manifest.version,
@@ -77,15 +83,8 @@ def summarise(
         seconds=round(seconds, 3),
         rows_per_second=round(fresh / max(seconds, 1e-9)),
         predictions=_distribution(results, contract),
-        features={
-            column.name: FeatureRates(
-                missing=round(float(missing[at]), 6),
-                missing_in_training=column.missing,
-                unseen=round(float(unseen[at]), 6),
-            )
-            for at, column in enumerate(contract.columns)
-        },
-        absent=tuple(absent),
+        features=features,
+        absent=tuple(name for name in absent if features[name].missing == 1),
         not_carried=tuple(sorted(late)),
     )
 

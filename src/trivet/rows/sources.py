@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal, TypeVar
 
@@ -148,23 +149,17 @@ def _files(system: Any, path: str) -> list[tuple[str, dict[str, Any]]]:
     """Paths with what is known of each, sorted; hidden ones and markers are left out."""
     if system.isfile(path):
         return [(path, system.info(path))]
-    found = (
-        system.find(path, detail=True)
-        if system.isdir(path)
-        else system.glob(path, detail=True)
-        if any(sign in path for sign in "*?[")
-        else {}
-    )
-    start = 0 if not system.isdir(path) else len(path)
+    if system.isdir(path):
+        named, found = path, system.find(path, detail=True)
+    else:
+        plain = re.split(r"[*?[]", path)[0]
+        named = plain.rpartition("/")[0]
+        found = system.glob(path, detail=True) if plain != path else {}
     return sorted(
         (file, info)
         for file, info in found.items()
-        if info["type"] == "file" and not _is_marker(file[start:])
+        if info["type"] == "file" and not re.search("/[._]", f"/{file[len(named) :]}")
     )
-
-
-def _is_marker(path: str) -> bool:
-    return any(part.startswith((".", "_")) for part in PurePosixPath(path).parts)
 
 
 def _facts(info: dict[str, Any]) -> tuple[int, str]:
@@ -180,16 +175,13 @@ def _shown(path: str) -> str:
 
 
 def _standard_input(spool: Path) -> Source:
-    import pyarrow as pa
-
     with spool.open("rb") as file:
         compression = _by_magic(COMPRESSION_MAGIC, file.read(8))
-        file.seek(0)
-        text = pa.CompressedInputStream(file, compression) if compression else file
-        kind = _by_magic(FORMAT_MAGIC, text.read(64).removeprefix(BOM).lstrip()) or "csv"
-        file.seek(0)
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Source(STANDARD_INPUT, str(spool), kind, compression, spool.stat().st_size, digest)
+    source = Source(STANDARD_INPUT, str(spool), "csv", compression, spool.stat().st_size, "")
+    with source.open() as stream:
+        beginning = source.decompressed(stream).read(64).removeprefix(BOM).lstrip()
+    kind = _by_magic(FORMAT_MAGIC, beginning) or "csv"
+    return replace(source, format=kind, stamp=source.digest())
 
 
 def _by_magic(choices: dict[bytes, T], beginning: bytes) -> T | None:

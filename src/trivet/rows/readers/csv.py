@@ -33,7 +33,7 @@ def columns(source: Source, stream: BinaryIO, delimiter: str) -> TableFile:
             break
     else:
         raise TableError(f"{source.name}: is empty; a CSV file starts with the columns' names")
-    if len(header.raw) == BEGINNING:
+    if start == BEGINNING:
         raise TableError(f"{source.name}: the header does not end; is it a CSV file?")
     layout = Layout(delimiter, b"\r" if header.raw.endswith(b"\r") else b"\n")
     line = 1 + layout.lines(beginning[:start])

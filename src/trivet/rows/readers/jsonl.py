@@ -24,20 +24,15 @@ def columns(source: Source, stream: BinaryIO, delimiter: str) -> TableFile:
     """The columns that occur in the beginning; others may come later."""
     lines = source.decompressed(stream)
     beginning = beginning_of(source, lines)
-    if b"\n" not in beginning:
+    names = _names_in(beginning)
+    if not names:  # the first record may be longer than the beginning
         beginning += read_fully(lines, LONGEST)
-    complete = not lines.read(1)
-    names: dict[str, None] = {}
-    for line in beginning.removeprefix(BOM).splitlines():
-        with suppress(ValueError, RecursionError):  # a row to be rejected, or cut off here
-            record = json.loads(line)
-            fields = record if isinstance(record, dict) else ()
-            "".join(fields).encode()  # which half a character can't be
-            names |= dict.fromkeys(fields)
+        names = _names_in(beginning)
     if not names:
         raise TableError(f"{source.name}: holds no row; each line should be a JSON object")
     start = len(BOM) if beginning.startswith(BOM) else 0
     schema = text_schema(names)
+    complete = not lines.read(1)
     return TableFile(source, schema, Layout(quoted=False), start, complete=complete)
 
 
@@ -69,6 +64,18 @@ def read(file: TableFile, span: Span, wanted: Wanted) -> Iterator[Chunk]:
                 frozenset(late),
                 position,
             )
+
+
+def _names_in(beginning: bytes) -> dict[str, None]:
+    """The fields of the records that are whole, in the order in which they first occur."""
+    names: dict[str, None] = {}
+    for line in beginning.removeprefix(BOM).split(b"\n"):
+        with suppress(ValueError, RecursionError):  # a row to be rejected, or cut off here
+            record = json.loads(line)
+            fields = record if isinstance(record, dict) else ()
+            "".join(fields).encode()  # raises if one holds half a character
+            names |= dict.fromkeys(fields)
+    return names
 
 
 class _NoRowError(Exception):

@@ -129,7 +129,7 @@ def table_chunks(
 def _carried(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """The columns to carry; one that only other files have is empty."""
     columns = [
-        table.column(column.name)
+        table.column(column.name).cast(column.type)  # a column without values may have none
         if column.name in table.column_names
         else pa.nulls(table.num_rows, column.type)
         for column in schema
