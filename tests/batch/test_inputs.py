@@ -1,4 +1,4 @@
-"""What a batch may be read from, and what becomes of rows that are none."""
+"""What a batch can read, and what becomes of rows that are not valid."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_quotes_within_plain_cells_hide_no_newline(
     assert carried(tmp_path, "note") == ['5" pipe', "two\nlines", 'a"b"', 'x, "y"', '6"'] * 6
 
 
-def test_rows_that_are_none_are_set_aside_with_their_lines(
+def test_rows_that_are_not_valid_are_set_aside_with_their_lines(
     predict: Predict, tmp_path: Path, small_parts: None
 ) -> None:
     lines = [
@@ -209,9 +209,11 @@ def test_rows_that_are_none_are_set_aside_with_their_lines(
         (b"id,caf\xe9,x\n1,a,1\n", "its header is not UTF-8; save it as UTF-8"),
         ("id;note;code;x\n1;a;001;1\n", "one column named 'id;note;code;x': try --delimiter ';'"),
         ("id\tnote\tcode\n1\ta\t001\n", r"try --delimiter '\\t'"),
+        ("id,note,code," + "x" * 2**20, "the header does not end; is it a CSV file"),
+        ("\ufeffid,note,code," + "x" * 2**20, "the header does not end; is it a CSV file"),
     ],
 )
-def test_a_file_that_is_no_table_is_named(
+def test_a_file_that_is_not_a_table_is_named(
     predict: Predict, tmp_path: Path, text: str | bytes, message: str
 ) -> None:
     source = written(tmp_path / "in.csv", text)
@@ -325,6 +327,16 @@ def test_standard_input_may_be_of_any_format(store: Path, tmp_path: Path, name: 
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
+def test_standard_input_that_cannot_be_decompressed_is_named(store: Path, tmp_path: Path) -> None:
+    command = ("batch-predict", "--input", "-", "--output", "-", "--models-dir", str(store))
+    no_gzip = b"\x1f\x8b" + bytes(10)
+    done = subprocess.run(
+        [TRIVET, *command], input=no_gzip, capture_output=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"Error: standard input: can't be read")
+
+
 def test_what_standard_output_cannot_hold_stays_in_the_working_directory(
     store: Path, tmp_path: Path
 ) -> None:
@@ -361,7 +373,7 @@ def test_rows_that_the_model_has_no_finite_answer_to_are_set_aside(
     assert found[0][1:3] == ("", "not values that the model has a finite answer to")
 
 
-def test_lines_that_are_no_records_are_set_aside(
+def test_lines_that_are_not_records_are_set_aside(
     predict: Predict, tmp_path: Path, small_parts: None
 ) -> None:
     lines = [
@@ -402,6 +414,9 @@ def test_a_glob_and_a_directory_are_read_by_name(predict: Predict, tmp_path: Pat
     assert carried(tmp_path, "id") == ["1", "2"]
     with pytest.raises(TableError, match="no such file"):
         predict(folder / "*.parquet")
+    folder.rename(tmp_path / ".in")
+    predict(tmp_path / ".in/*.csv")  # hidden, but it is what was asked for
+    assert carried(tmp_path, "id") == ["1", "2"]
 
 
 def test_files_that_do_not_fit_together_are_named(predict: Predict, tmp_path: Path) -> None:
@@ -432,12 +447,44 @@ def test_a_column_that_only_one_file_has_is_carried_too(predict: Predict, tmp_pa
         predict(folder, columns=("more",))
 
 
+def test_a_column_without_values_takes_the_type_that_it_has_in_another_file(
+    predict: Predict, tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, notes in [("a", pa.nulls(4)), ("b", typed()["note"]), ("c", pa.nulls(4))]:
+        table = typed().set_column(1, "note", notes)
+        pa.parquet.write_table(table, folder / f"{name}.parquet")
+    predict(folder, "out.parquet")
+    notes = pa.parquet.read_table(tmp_path / "out.parquet")["note"]
+    assert notes.to_pylist() == [*[None] * 4, "a", "b", "c", "d", *[None] * 4]
+
+
+def test_a_feature_that_one_file_lacks_is_not_missing_in_every_row(
+    predict: Predict, tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write_csv(folder / "a.csv", ["id", "code"], [[1, "001"]])
+    assert predict(folder).absent == ("x",)
+    write_csv(folder / "b.csv", ["id", "code", "x"], [[2, "001", 1]])
+    summary = predict(folder)
+    assert summary.absent == ()
+    assert summary.features["x"].missing == 0.5
+
+
 def test_numbers_of_json_are_carried_as_they_were_written(predict: Predict, tmp_path: Path) -> None:
     ids = ["1.10", "1e3", "12345678901234567890.123", "12345678901234567890", "7"]
     lines = [f'{{"id":{text},"code":"001","x":1,"note":[1,"a"]}}\n' for text in ids]
     assert predict(written(tmp_path / "in.jsonl", "".join(lines))).predicted == len(ids)
     assert carried(tmp_path, "id") == ids
     assert carried(tmp_path, "note") == ['[1, "a"]'] * len(ids)
+
+
+def test_only_a_newline_ends_a_line_of_json(predict: Predict, tmp_path: Path) -> None:
+    record = '{"id":1,\r"note":"a","code":"001","x":1}\r\n'
+    assert predict(written(tmp_path / "in.jsonl", record * 2)).predicted == 2
+    assert carried(tmp_path, "note") == ["a", "a"]
 
 
 def test_half_a_character_of_json_is_set_aside(predict: Predict, tmp_path: Path) -> None:
@@ -471,11 +518,12 @@ def test_a_field_that_comes_late_is_no_reject_and_is_named(
         predict(source, columns=("iid",))
 
 
+@pytest.mark.parametrize("before", ["", "\n", "not JSON\n"])
 def test_a_line_may_be_longer_than_what_is_looked_at_first(
-    predict: Predict, tmp_path: Path
+    predict: Predict, tmp_path: Path, before: str
 ) -> None:
     line = '{"id":1,"note":"%s","code":"001","x":1}' % ("n" * 2**21)
-    assert predict(written(tmp_path / "in.jsonl", line)).predicted == 1
+    assert predict(written(tmp_path / "in.jsonl", before + line)).predicted == 1
     assert carried(tmp_path, "note") == ["n" * 2**21]
 
 
@@ -529,6 +577,8 @@ def test_columns_are_chosen_features_among_them(predict: Predict, tmp_path: Path
     assert (tmp_path / "out.csv").read_text().splitlines()[2].startswith(",2,")
     assert list(read_csv(tmp_path / "out.csv")[0])[:3] == ["x", "id", "prediction"]
     assert carried(tmp_path, "x") == ["3", "", "NA", "6"]
+    predict(source, columns=("id", "id"))
+    assert (tmp_path / "out.csv").read_text().startswith("id,prediction,")
     predict(source, columns=())
     assert next(iter(read_csv(tmp_path / "out.csv")[0])) == "prediction"
     with pytest.raises(TableError, match="no column 'idd'; did you mean 'id'"):

@@ -1,12 +1,13 @@
-"""From the columns of a table to numbers, by the encoding that `trivet.rows.values` defines.
+"""Columns of a table as numbers, in the encoding that `trivet.rows.values` defines.
 
-A column of a file is an Arrow array, or for JSON a list of values. Where it can, it is cast whole;
-else each different value is encoded once, by the encoder that records go through.
+A column is an Arrow array, or a list of JSON values. Arrow casts a whole array of numbers at once.
+Of any other array, each distinct value is encoded once, by the encoder of records.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from functools import partial
@@ -17,19 +18,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trivet.errors import TableError, did_you_mean, nearest
+from trivet.errors import TableError, did_you_mean
 from trivet.rows.arrays import Mask, Rows
 from trivet.rows.contract import Column, Contract, Kind
-from trivet.rows.values import MISSING_WORDS, cell_encoder, parse_cell
+from trivet.rows.values import MISSING_WORDS, Unfit, column_encoder, parse_cell
 
 #: The cells of one column, (rows,).
 Cells: TypeAlias = "pa.Array | pa.ChunkedArray | list[object]"
 
 
 def encode_columns(cells: Mapping[str, Cells], contract: Contract, rows: int) -> Rows:
-    """The features of so many rows, (rows x features), column-major, as `encode_cells` has each.
+    """The features of ``rows`` rows, (rows x features), column-major, encoded by `encode_cells`.
 
-    One that has no cells is missing in every row.
+    A feature that has no cells is missing in every row.
     """
     encoded = np.full((rows, len(contract.columns)), np.nan, order="F")
     for position, column in enumerate(contract.columns):
@@ -39,10 +40,9 @@ def encode_columns(cells: Mapping[str, Cells], contract: Contract, rows: int) ->
 
 
 def encode_cells(cells: Cells, column: Column) -> Rows:
-    """One column as floats, (rows,): NaN where missing, infinite where a cell is unfit."""
+    """One column as floats, (rows,): NaN if missing, infinite if unfit."""
     if isinstance(cells, list):
-        encode = cell_encoder(column, lambda value: value)
-        return np.array([encode(value) for value in cells], dtype=np.float64)
+        return _encode_each(cells, column, lambda value: value)
     values = _one_array(cells)
     if pa.types.is_dictionary(values.type):
         return _encode_coded(values, column)
@@ -57,25 +57,12 @@ def unfit_cells(numbers: Rows, column: Column) -> Mask:
 
 
 def require_columns(columns: Sequence[str], names: Iterable[str], source: Path | str) -> None:
-    """Raise `TableError` for the first name that is none of a table's columns."""
+    """Raise `TableError` for the first name that a table has no column for."""
     for name in names:
         if name not in columns:
             header = f"; its header is {', '.join(columns)}"
             hint = did_you_mean(name, columns) or header
             raise TableError(f"{source}: no column {name!r}{hint}")
-
-
-def absent_columns(columns: Sequence[str], contract: Contract, source: Path | str) -> list[str]:
-    """Features that a table has no column for: missing in every row.
-
-    Raises `TableError` where one may not be missing, or looks like a column that is misspelt.
-    """
-    absent = [column for column in contract.columns if column.name not in columns]
-    unknown = set(columns) - {*contract.feature_names, *contract.ignored_names}
-    for column in absent:
-        if not column.nullable or nearest(column.name, unknown):
-            require_columns(columns, (column.name,), source)
-    return [column.name for column in absent]
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -84,7 +71,7 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def as_json_value(value: Any, kind: Kind) -> object:
-    """A cell's value as JSON would hold it; raises `Unfit` for text that holds none."""
+    """A cell's value as JSON would hold it; raises `Unfit` for text that is no such value."""
     if isinstance(value, str):
         return parse_cell(kind, value)
     if isinstance(value, Decimal):
@@ -95,11 +82,26 @@ def as_json_value(value: Any, kind: Kind) -> object:
 
 
 def python_values(values: pa.Array) -> list[object]:
-    """The values of an array; a moment beyond Python's years is its number, as text."""
+    """The values of an array; a time outside Python's years 1 to 9999 is its number, as text."""
     try:
         return list(values.to_pylist())
     except (OverflowError, ValueError):
         return [_python_value(value) for value in values]
+
+
+def _encode_each(
+    values: Iterable[object], column: Column, read: Callable[[object], object]
+) -> Rows:
+    """Values as floats, one by one, after ``read``, which may raise `Unfit`."""
+    encode = column_encoder(column)
+
+    def number_of(value: object) -> float:
+        try:
+            return encode(read(value))
+        except Unfit as unfit:
+            return math.nan if unfit.code == "missing" else math.inf
+
+    return np.array([number_of(value) for value in values], dtype=np.float64)
 
 
 def _one_array(cells: pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -109,20 +111,20 @@ def _one_array(cells: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 
 def _encode_coded(coded: pa.DictionaryArray, column: Column) -> Rows:
-    """Each different value encoded once."""
-    different = coded.dictionary
-    numbers = _cast(different, column)
+    """A dictionary array as floats: each distinct value is encoded once."""
+    distinct = coded.dictionary
+    numbers = _cast(distinct, column)
     if numbers is None:
-        encode = cell_encoder(column, partial(as_json_value, kind=column.kind))
-        numbers = np.array([encode(value) for value in python_values(different)], dtype=np.float64)
-    missing = len(different)
+        read = partial(as_json_value, kind=column.kind)
+        numbers = _encode_each(python_values(distinct), column, read)
+    missing = len(distinct)
     positions = coded.indices.fill_null(missing).to_numpy(zero_copy_only=False)
     spread: Rows = np.append(numbers, np.nan)[positions]
     return spread
 
 
 def _cast(values: pa.Array, column: Column) -> Rows | None:
-    """A column of numbers, cast whole at once; None where that can't be."""
+    """A column of numbers as floats, cast as a whole; None if Arrow cannot do that."""
     if column.kind not in ("number", "integer"):
         return None
     if is_text(values.type):
@@ -140,14 +142,14 @@ def _cast(values: pa.Array, column: Column) -> Rows | None:
     return numbers
 
 
+def _without_missing_words(words: pa.Array) -> pa.Array:
+    trimmed = pc.utf8_trim_whitespace(words)
+    missing = pc.is_in(pc.utf8_lower(trimmed), pa.array(sorted(MISSING_WORDS)))
+    return pc.if_else(missing, None, trimmed)
+
+
 def _python_value(value: pa.Scalar) -> object:
     try:
         return value.as_py()
     except (OverflowError, ValueError):
         return str(value.value)
-
-
-def _without_missing_words(words: pa.Array) -> pa.Array:
-    trimmed = pc.utf8_trim_whitespace(words)
-    missing = pc.is_in(pc.utf8_lower(trimmed), pa.array(sorted(MISSING_WORDS)))
-    return pc.if_else(missing, None, trimmed)
