@@ -181,10 +181,10 @@ def test_a_label_that_only_the_future_has_is_an_error(store: ModelStore, tmp_pat
     ("content", "message"),
     [
         ("", "is empty"),
-        ("late\n", "target"),
+        ("late\n", "holds no rows"),
         ("x,late\n1,true\n2,false\n", "too few"),
         ("x,x,late\n1,2,true\n", "column 'x' appears twice"),
-        ("x,late\n1,true,7\n", "1 of 1 rows are rejected.*too many cells"),
+        ("x,late\n1,true,7\n", "rejected 1 of 1 rows.*too many cells"),
         ("x;late\n1;true\n", "one column named 'x;late': try --delimiter ';'"),
         ("x,lat\n1,true\n", "no column 'late'; did you mean 'lat'"),
     ],

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import subprocess
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ import pyarrow.parquet
 import pytest
 
 from tests.conftest import FLIGHTS, TRIVET, read_csv, run_trivet, write_csv
-from trivet.errors import TableError, TooManyRejected, TrainingError
+from trivet.errors import TableError, TooManyRejected, TrainingError, TrivetError
 from trivet.model.artifact import Manifest
 from trivet.model.store import ModelStore
 from trivet.rows.rejects import MaxRejected
@@ -164,13 +167,13 @@ def test_too_many_rejected_rows_end_training_and_name_the_first(tmp_path: Path) 
     with (tmp_path / "in.csv").open("a") as file:
         file.write("1,2\n" * 10)
     with pytest.raises(
-        TooManyRejected, match=r"10 of 410 rows .*first is .*in\.csv, line 402: too"
+        TooManyRejected, match=r"10 of 410 rows, .*first is .*in\.csv, line 402: too"
     ):
         train(settings(tmp_path, tmp_path / "in.csv"))
     allowed = MaxRejected(10)
     assert train(settings(tmp_path, tmp_path / "in.csv", max_rejected=allowed)).trained
     strict = settings(tmp_path, tmp_path / "in.csv", max_rejected=MaxRejected(0), seed=1)
-    with pytest.raises(TooManyRejected, match=r"10 of 410 rows .* --max-rejected"):
+    with pytest.raises(TooManyRejected, match=r"10 of 410 rows, .* --max-rejected"):
         train(strict)
     options = ("--target", "y", "--id", "id", "--max-rejected", "0.1%")
     assert run_trivet("train", "--data", "in.csv", *options, cwd=tmp_path).returncode == 3
@@ -302,3 +305,140 @@ def test_what_was_set_aside_has_the_form_of_a_batch(tmp_path: Path) -> None:
         ("401", "not a JSON object"),
         ("402", "not JSON"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kind"),
+    [
+        (pa.timestamp("us"), pa.timestamp("ns", "UTC"), "timestamp"),
+        (pa.timestamp("ms"), pa.date32(), "timestamp"),
+        (pa.decimal128(15, 2), pa.int64(), "number"),
+        (pa.uint64(), pa.int64(), "number"),
+        (pa.int8(), pa.int64(), "integer"),
+    ],
+)
+def test_types_that_mean_the_same_become_one_column(
+    tmp_path: Path, first: pa.DataType, second: pa.DataType, kind: str
+) -> None:
+    (tmp_path / "in").mkdir()
+    target = pa.array([n % 2 for n in range(60)])
+    for name, each in (("a", first), ("b", second)):
+        days = pa.array([n % 7 for n in range(60)], pa.int32())
+        values = days.cast(pa.date32()) if kind == "timestamp" else days
+        table = pa.table({"u": values.cast(each), "y": target})
+        pa.parquet.write_table(table, tmp_path / f"in/{name}.parquet")
+    contract = metrics_of(tmp_path, tmp_path / "in", identifiers=(), kinds={}).contract
+    assert [(column.name, column.kind) for column in contract.columns] == [("u", kind)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("in.csv", "x,y\n", "holds no rows"),
+        (
+            "in.csv",
+            "x,y\n1\n2\n",
+            r"holds no rows; 2 were rejected, the first is .*line 2: too few",
+        ),
+        (
+            "in.csv",
+            "y\n" + "0\n1\n" * 9,
+            "no column can be a feature: there is none but the target",
+        ),
+        ("in.csv", "x,y\n" + "1,a\n2,b\n" * 9 + "3,maybe\n", "only 1 row has the label 'maybe'"),
+        (
+            "in.jsonl",
+            f'{{"x": 1{"0" * 400}, "y": 1}}\n{{"x": 1, "y": 0}}\n' * 20,
+            r"line 1, column 'x'.*a finite number",
+        ),
+        ("in.jsonl", '{"x": 1, "y": true}\n{"x": 2, "y": 5}\n' * 9, "holds values of mixed types"),
+    ],
+)
+def test_a_table_that_cannot_be_trained_on_is_named(
+    tmp_path: Path, name: str, content: str, message: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    everything = MaxRejected(1, is_share=True)
+    with pytest.raises(TrivetError, match=message):
+        train(TrainSettings(tmp_path / name, "y", max_rejected=everything, models_dir=tmp_path))
+
+
+def test_moments_beyond_the_years_of_python_are_named(tmp_path: Path) -> None:
+    moments = pa.array([2**62] * 40, pa.int64()).cast(pa.timestamp("us"))
+    days = pa.array([2**31 - 1] * 40, pa.int32()).cast(pa.date32())
+    for values in (moments, days):
+        columns = {"t": values, "x": [n % 7 for n in range(40)], "y": [0, 1] * 20}
+        pa.parquet.write_table(pa.table(columns), tmp_path / "in.parquet")
+        with pytest.raises(TableError, match=r"row 1, column 't': .* an ISO 8601 timestamp"):
+            train(TrainSettings(tmp_path / "in.parquet", "y", models_dir=tmp_path))
+
+
+def test_a_sample_leaves_out_what_the_whole_table_leaves_out(tmp_path: Path) -> None:
+    values = pa.array([b"a", b"b"] * 40, pa.binary_view())
+    table = pa.table({"q": values, "x": [n % 7 for n in range(80)], "y": [0, 1] * 40})
+    with pa.ipc.new_file(tmp_path / "in.arrow", table.schema) as writer:
+        writer.write_table(table)
+    for sample_rows in (None, 50):
+        settings = TrainSettings(tmp_path / "in.arrow", "y", sample_rows=sample_rows)
+        left_out = train(replace(settings, models_dir=tmp_path)).manifest.contract.left_out
+        assert [column.name for column in left_out] == ["q"]
+
+
+def test_how_the_bytes_are_read_is_part_of_the_version(tmp_path: Path) -> None:
+    rows = "".join(f"{n % 2}\tq{n % 3},{n % 3 % 2}\n" for n in range(80))
+    for name in ("in.csv", "in.tsv"):
+        (tmp_path / name).write_text("y\ta,y\n" + rows)
+    options: dict[str, Any] = {"identifiers": (), "kinds": {}}
+    commas = metrics_of(tmp_path, tmp_path / "in.csv", **options)
+    tabs = metrics_of(tmp_path, tmp_path / "in.tsv", **options)
+    assert commas.version != tabs.version
+    assert metrics_of(tmp_path, tmp_path / "in.csv", delimiter=",", **options) == commas
+
+
+def test_a_stricter_limit_is_not_up_to_date(tmp_path: Path) -> None:
+    as_csv(tmp_path / "in.csv")
+    with (tmp_path / "in.csv").open("a") as file:
+        file.write("1,2\n")
+    first = train(settings(tmp_path, tmp_path / "in.csv"))
+    strict = settings(tmp_path, tmp_path / "in.csv", max_rejected=MaxRejected(0))
+    with pytest.raises(
+        TooManyRejected, match=rf"rejected\.csv of version {first.manifest.version}"
+    ):
+        train(strict)
+
+
+def test_a_limit_by_number_stops_at_once(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(20):
+        (tmp_path / f"in/{number:02}.csv").write_text("x,y\n1\n")
+    with pytest.raises(TooManyRejected, match="rejected 1 of 1 rows"):
+        train(settings(tmp_path, tmp_path / "in", max_rejected=MaxRejected(0)))
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory() as name:  # not below a folder that only root can enter
+        folder = Path(name)
+        folder.chmod(0o755)
+        as_csv(folder / "a.csv")
+        (folder / "sub").mkdir()
+        as_csv(folder / "sub/b.csv")
+        assert len(find_sources(name, tmp_path / "unused")) == 2
+        (folder / "sub").chmod(0)
+        with (
+            as_ordinary_user(),
+            pytest.raises(TableError, match="can't be read: Permission denied"),
+        ):
+            find_sources(name, tmp_path / "unused")
+        (folder / "sub").chmod(0o755)
+
+
+@contextmanager
+def as_ordinary_user() -> Iterator[None]:
+    """Root may read everything; nobody may not."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)

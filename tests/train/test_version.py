@@ -23,8 +23,8 @@ def package(tmp_path: Path) -> Path:
         ("model/store.py", "no model in this store", "the store is empty"),
         ("train/report.py", "## Features", "## The features"),
         ("batch/run.py", "started = time", "begun = time"),
-        ("rows/values.py", '"""From values to numbers', '"""How values become numbers'),
-        ("rows/values.py", "#: Words that stand", "#: The words that stand"),
+        ("rows/values.py", '"""Values as numbers', '"""How values become numbers'),
+        ("rows/values.py", "#: The most faults", "#: At most so many faults"),
     ],
 )
 def test_an_edit_that_shapes_no_model_changes_nothing(

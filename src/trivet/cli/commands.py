@@ -137,6 +137,7 @@ def train(**options: Any) -> None:
     from trivet.train.report import summary
     from trivet.train.run import train
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM cleans up as Ctrl-C does
     options["identifiers"] = options.pop("id")
     options["kinds"] = dict(pairs("kind", options.pop("kind")))
     options["params"] = {name: literal(text) for name, text in pairs("param", options.pop("param"))}

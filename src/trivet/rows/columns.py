@@ -152,4 +152,5 @@ def _python_value(value: pa.Scalar) -> object:
     try:
         return value.as_py()
     except (OverflowError, ValueError):
-        return str(value.value)
+        integer = pa.int32() if value.type == pa.date32() else pa.int64()
+        return str(value.cast(integer).as_py())

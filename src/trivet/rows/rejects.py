@@ -81,6 +81,6 @@ def too_many(rejected: Mapping[str, int], rows: int, then: str) -> TooManyReject
     encoding = any(cause.endswith(NOT_UTF8) for cause in rejected)
     fix = "save the file as UTF-8" if encoding else "correct the rows"
     return TooManyRejected(
-        f"{sum(rejected.values()):,} of {rows:,} rows are rejected, more than --max-rejected "
-        f"allows: {causes}; {fix}, or allow more{then}"
+        f"rejected {sum(rejected.values()):,} of {rows:,} rows, more than --max-rejected allows: "
+        f"{causes}; {fix}, or allow more{then}"
     )

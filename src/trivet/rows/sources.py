@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import sys
@@ -74,10 +75,19 @@ class Source:
             return stream
         return pa.CompressedInputStream(pa.PythonFile(stream, "r"), self.compression)
 
+    @property
+    def delimiter(self) -> str:
+        """What separates the cells of a CSV by default: a comma, or in a .tsv a tab."""
+        return "\t" if ".tsv" in PurePosixPath(self.name.lower()).suffixes[-2:] else ","
+
     def digest(self) -> str:
         """SHA-256 of the file's bytes; raises `TableError` if it cannot be read."""
-        with self.open() as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        system, path = locate(self.address)
+        try:  # not `open`: a model that is up to date should not take the import of pyarrow
+            with system.open(path, "rb") as stream:
+                return hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError as error:
+            raise TableError(f"{self.name}: can't be read ({error.strerror or error})") from error
 
     def check_unchanged(self) -> None:
         """Raise `TableError` if the file has changed since it was found."""
@@ -99,13 +109,18 @@ def find_sources(address: str, spool: Path) -> list[Source]:
     if address == STANDARD:
         return [_standard_input(spool)]
     system, path = locate(address)
-    try:
-        found = _files(system, path)
-    except OSError as error:
-        raise TableError(f"{address}: can't be read: {error.strerror or error}") from error
-    if not found:
-        raise TableError(f"{address}: no such file; check the path")
     local = is_local(system)
+    try:
+        found = _files(system, path, local)
+        folder = system.isdir(path)
+    except Exception as error:  # each store has errors of its own, such as for credentials
+        if local and not isinstance(error, OSError):
+            raise
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise TableError(f"{address}: can't be read: {reason}") from error
+    if not found:
+        reason = "holds no table" if folder else "no such file; check the path"
+        raise TableError(f"{address}: {reason}")
     sources = []
     for path, info in found:
         if any("\udc80" <= sign <= "\udcff" for sign in path):
@@ -119,10 +134,15 @@ def find_sources(address: str, spool: Path) -> list[Source]:
 def _standard_input(spool: Path) -> Source:
     if sys.stdin is None:
         raise TableError(f"{STANDARD_INPUT}: is closed; name a file, or pipe one in")
-    with spool.open("w+b") as file:
-        shutil.copyfileobj(sys.stdin.buffer, file, 2**20)
-        file.seek(0)
-        compression = _by_magic(COMPRESSION_MAGIC, file.read(8))
+    try:
+        with spool.open("w+b") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file, 2**20)
+            file.seek(0)
+            compression = _by_magic(COMPRESSION_MAGIC, file.read(8))
+    except OSError as error:
+        raise TableError(
+            f"{STANDARD_INPUT}: can't be copied to {spool.parent} ({error.strerror}); name a file"
+        ) from error
     source = Source(STANDARD_INPUT, str(spool), "csv", compression, spool.stat().st_size, "")
     with source.open() as stream:
         beginning = source.decompressed(stream).read(64).removeprefix(BOM).lstrip()
@@ -134,11 +154,14 @@ def _by_magic(choices: dict[bytes, T], beginning: bytes) -> T | None:
     return next((found for magic, found in choices.items() if beginning.startswith(magic)), None)
 
 
-def _files(system: Any, path: str) -> list[tuple[str, dict[str, Any]]]:
+def _files(system: Any, path: str, local: bool) -> list[tuple[str, dict[str, Any]]]:
     """Paths with what is known of each, sorted; without names that start with ``.`` or ``_``."""
     if system.isfile(path):
         return [(path, system.info(path))]
     if system.isdir(path):
+        if local:  # `find` leaves out folders that cannot be read
+            for _ in os.walk(path, onerror=_raise):
+                pass
         named, found = path, system.find(path, detail=True)
     else:
         plain = re.split(r"[*?[]", path)[0]
@@ -149,6 +172,10 @@ def _files(system: Any, path: str) -> list[tuple[str, dict[str, Any]]]:
         for file, info in found.items()
         if info["type"] == "file" and not re.search("/[._]", f"/{file[len(named) :]}")
     )
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _shown(path: str) -> str:

@@ -39,6 +39,8 @@ def hold_out(moments: Rows | None, target: Target, values: Rows, share: float, s
     else:
         held_out = np.zeros(rows, dtype=bool)
         labels = values if target.task == "classification" else None
+        if labels is not None:
+            _require_two_rows(target, values)
         try:
             _, drawn = train_test_split(
                 np.arange(rows), test_size=share, random_state=seed, stratify=labels
@@ -97,6 +99,16 @@ def _regression_scorers(truth: Rows, answers: Rows) -> Scorers:
         "mean_absolute_error": lambda: metrics.mean_absolute_error(truth, answers),
         "root_mean_squared_error": lambda: metrics.root_mean_squared_error(truth, answers),
     }
+
+
+def _require_two_rows(target: Target, values: Rows) -> None:
+    counts = np.bincount(values.astype(int), minlength=len(target.labels))
+    if counts.min() < 2:
+        rare = target.labels[int(counts.argmin())]
+        raise TrainingError(
+            f"target {target.name!r}: only {counts.min()} row has the label {rare!r}, and a label "
+            "must be both fitted and held out; give more such rows, or leave it out"
+        )
 
 
 def _require_all_labels(target: Target, values: Rows, held_out: Mask) -> None:

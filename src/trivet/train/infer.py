@@ -76,7 +76,9 @@ def needed_column(
     """
     require_columns(table.names, (name,), table.name)
     if name in table.unusable:
-        raise TrainingError(f"{role} {name!r} is {table.unusable[name]}, which training can't use")
+        raise TrainingError(
+            f"{role} {name!r} holds {table.unusable[name]}, which training can't use"
+        )
     values = table.columns[name]
     return values, settings.kinds.get(name) or infer_kind(name, values, table)
 
@@ -108,7 +110,8 @@ def infer_contract(
                 columns.append(column)
     pa.default_memory_pool().release_unused()  # the table's memory goes back to the system
     if not columns:
-        raise TrainingError(f"{table.name}: no column can be a feature: {_reasons(left_out)}")
+        reasons = _reasons(left_out) or "there is none but the target and identifiers"
+        raise TrainingError(f"{table.name}: no column can be a feature: {reasons}")
     contract = Contract(
         columns=tuple(columns),
         target=target,

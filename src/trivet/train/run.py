@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
+from pydantic import JsonValue
+
 from trivet.errors import ArtifactError
 from trivet.model.artifact import (
     GOLDEN,
@@ -23,7 +25,7 @@ from trivet.model.artifact import (
     library_versions,
 )
 from trivet.model.store import ModelStore
-from trivet.rows.rejects import HEADER
+from trivet.rows.rejects import HEADER, too_many
 from trivet.rows.sources import Source, find_sources
 from trivet.train.settings import TrainSettings
 from trivet.train.version import inputs_digest
@@ -66,7 +68,8 @@ def _train(
 ) -> TrainResult:
     store = ModelStore(settings.models_dir)
     data_digest = _digest(sources)
-    version = inputs_digest(data_digest, settings.shaping())[:VERSION_DIGITS]
+    shaping = settings.shaping() | _reading(sources, settings)
+    version = inputs_digest(data_digest, shaping)[:VERSION_DIGITS]
     taken = _revisions(store, settings.model, version)
     present = [known for known in taken if _is_whole(store, settings.model, known)]
     if present and not settings.force:
@@ -98,8 +101,13 @@ def _revision(version: str) -> int:
 
 
 def _up_to_date(store: ModelStore, settings: TrainSettings, present: list[str]) -> TrainResult:
+    """The version that is there; raises `TooManyRejected` if it was trained with a higher limit."""
     pointer = store.current(settings.model)
     version = pointer.version if pointer and pointer.version in present else present[-1]
+    rows = store.artifact(settings.model, version).manifest.data.rows
+    total = rows.total + sum(rows.rejected.values())
+    if not settings.max_rejected.allows(total - rows.total, total):
+        raise too_many(rows.rejected, total, f"; they are in {REJECTED} of version {version}")
     if pointer is None and settings.promote:
         store.promote(settings.model, version)
     return _result(store, settings, version, trained=False)
@@ -158,6 +166,14 @@ def _fitted(
     if not isinstance(model.compiled, str):
         contents |= model.compiled.dump()
     return Draft(manifest, contents)
+
+
+def _reading(sources: Sequence[Source], settings: TrainSettings) -> dict[str, JsonValue]:
+    """How the bytes are read, as far as the names of files decide it."""
+    delimiters = [
+        settings.delimiter or source.delimiter for source in sources if source.format == "csv"
+    ]
+    return {"format": sources[0].format, "delimiter": "".join(sorted({*delimiters}))}
 
 
 def _digest(sources: Sequence[Source]) -> str:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from trivet.errors import TableError
+from trivet.errors import TableError, TrainingError
 from trivet.rows import readers
 from trivet.rows.arrays import Floats, Mask, Rows
 from trivet.rows.columns import Cells, encode_cells, is_text, python_values, unfit_cells
@@ -67,7 +67,7 @@ class Values:
         """The value of a row as an error shows it."""
         for array in self._arrays:
             if row < len(array):
-                (value,) = python_values(array.slice(row, 1))
+                (value,) = python_values(_plain(array.slice(row, 1)))
                 return "an empty cell" if value is None else repr(value)
             row -= len(array)
         raise IndexError(row)
@@ -139,6 +139,7 @@ def read_training_table(
     rejected: Counter[str] = Counter()
     rejected_rows, first = bytearray(), ""
     read, done, total = 0, 0, sum(source.size for source in sources)
+    watch(read, done, total)
     for file in files:
         for chunk in readers.read(file, readers.whole(file), wanted):
             gathered.add(chunk.cells, chunk.rows)
@@ -154,6 +155,9 @@ def read_training_table(
         file.source.check_unchanged()
     if not settings.max_rejected.allows(rejected.total(), read + rejected.total()):
         raise too_many(rejected, read + rejected.total(), f"; the first is {first}")
+    if not read:
+        rejects = f"; {rejected.total():,} were rejected, the first is {first}" if first else ""
+        raise TrainingError(f"{name}: holds no rows{rejects}")
     columns = gathered.finish()
     names = dict.fromkeys(column for file in files for column in file.schema.names)
     empty: dict[str, list[pa.Array]] = {column: [] for column in names if wanted.takes(column)}
@@ -177,13 +181,20 @@ class _Gathered:
         self.unusable: dict[str, str] = {}
         self._columns: dict[str, list[pa.Array]] = {}
 
-    def add(self, cells: Mapping[str, Cells], rows: int) -> None:
-        """Take the cells of some rows; a column first seen here is null in all earlier rows."""
+    def add(
+        self, cells: Mapping[str, Cells], rows: int, chosen: NDArray[np.int64] | None = None
+    ) -> None:
+        """Take the cells of some rows, or of the ``chosen`` ones among them.
+
+        A column first seen here is null in all earlier rows.
+        """
+        count = rows if chosen is None else len(chosen)
         for name in cells:
             self._columns.setdefault(name, [pa.nulls(self.rows)])
         for name, arrays in self._columns.items():
-            arrays.append(self._compact(name, cells[name]) if name in cells else pa.nulls(rows))
-        self.rows += rows
+            compact = self._compact(name, cells[name], chosen) if name in cells else pa.nulls(count)
+            arrays.append(compact)
+        self.rows += count
 
     def finish(self) -> dict[str, list[pa.Array]]:
         """Hand over all columns, each of one type, and forget them."""
@@ -192,7 +203,7 @@ class _Gathered:
             try:
                 columns[name] = _of_one_type(arrays)
             except Unfit:
-                kinds = sorted({str(_value_type(array)) for array in arrays})
+                kinds = sorted({str(kind) for kind in map(_value_type, arrays)} - {"null"})
                 self.unusable[name] = f"values of types {' and '.join(kinds)}"
                 columns[name] = [pa.nulls(self.rows)]
         return columns
@@ -201,17 +212,19 @@ class _Gathered:
         """Which row of all that were read a row is."""
         return row
 
-    def _compact(self, name: str, cells: Cells) -> pa.Array:
-        """The cells; nulls in place of those that no column can hold."""
+    def _compact(self, name: str, cells: Cells, chosen: NDArray[np.int64] | None) -> pa.Array:
+        """The cells, dictionary-coded if that is smaller; nulls if no column can hold them."""
+        count = len(cells) if chosen is None else len(chosen)
         try:
             array = as_array(cells)
         except Unfit:
             self.unusable[name] = "values of mixed types"
-            return pa.nulls(len(cells))
-        if pa.types.is_nested(array.type):
+            return pa.nulls(count)
+        try:
+            return _coded(array if chosen is None else array.take(pa.array(chosen)))
+        except pa.ArrowNotImplementedError:  # such as lists: no feature is made of them
             self.unusable[name] = f"values of type {array.type}"
-            return pa.nulls(len(array))
-        return _coded(array)
+            return pa.nulls(count)
 
 
 class _Sampled(_Gathered):
@@ -228,11 +241,13 @@ class _Sampled(_Gathered):
         self._positions: NDArray[np.int64] = np.empty(0, np.int64)
         self._seen = 0
 
-    def add(self, cells: Mapping[str, Cells], rows: int) -> None:
+    def add(
+        self, cells: Mapping[str, Cells], rows: int, chosen: NDArray[np.int64] | None = None
+    ) -> None:
         """Take the cells of the rows that may belong to the sample."""
         keys = self._draw.random(rows)
         chosen = np.flatnonzero(keys < self._limit)
-        super().add({name: _some(each, chosen) for name, each in cells.items()}, len(chosen))
+        super().add(cells, rows, chosen)
         self._keys = np.append(self._keys, keys[chosen])
         self._positions = np.append(self._positions, self._seen + chosen)
         self._seen += rows
@@ -272,8 +287,16 @@ def as_array(cells: Cells) -> pa.Array:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         if all(value is None or type(value) in (int, float) for value in values):
-            return pa.array([value if value is None else float(value) for value in values])
+            return pa.array([value if value is None else _as_float(value) for value in values])
         return pa.array([category_text(value) for value in values], pa.string())
+
+
+def _as_float(number: float) -> float:
+    """A number of JSON; infinite, which no column takes, if float64 can't hold it."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
 
 
 def _without_empty_text(array: pa.Array) -> pa.Array:
@@ -281,16 +304,9 @@ def _without_empty_text(array: pa.Array) -> pa.Array:
     return pc.if_else(empty, None, array) if pc.any(empty).as_py() else array
 
 
-def _some(cells: Cells, rows: NDArray[np.int64]) -> Cells:
-    return [cells[row] for row in rows] if isinstance(cells, list) else cells.take(pa.array(rows))
-
-
 def _coded(array: pa.Array) -> pa.Array:
     """The array, or codes for its different values where those take less memory."""
-    try:
-        coded = array.dictionary_encode()
-    except pa.ArrowNotImplementedError:
-        return array
+    coded = array.dictionary_encode()
     for codes in (pa.int8(), pa.int16(), pa.int32()):
         if len(coded.dictionary) < 2 ** (codes.bit_width - 1) - 1:  # one more stands for missing
             break
@@ -299,16 +315,36 @@ def _coded(array: pa.Array) -> pa.Array:
 
 
 def _of_one_type(arrays: list[pa.Array]) -> list[pa.Array]:
-    """The arrays of one column, as numbers where all are, else as text; raises `Unfit`."""
+    """The arrays of one column, as numbers or moments if all are, else as text; raises `Unfit`."""
     kinds = {kind for kind in map(_value_type, arrays) if not pa.types.is_null(kind)}
     if len(kinds) < 2:
         return arrays
-    if all(map(pa.types.is_integer, kinds)):
-        return [_plain(array).cast(pa.int64()) for array in arrays]
-    if all(pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in kinds):
-        return [_plain(array).cast(pa.float64(), safe=False) for array in arrays]
+    for belongs, common in _COMMON_TYPES:
+        if all(map(belongs, kinds)):
+            return [_plain(array).cast(common, safe=False) for array in arrays]
     texts = ([category_text(value) for value in python_values(array)] for array in arrays)
     return [_coded(pa.array(values, pa.string())) for values in texts]
+
+
+def _is_signed(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_signed_integer(kind))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    return bool(number)
+
+
+def _is_moment(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
+
+
+#: Types that one column may mix, and the type that holds them all.
+_COMMON_TYPES = (
+    (_is_signed, pa.int64()),
+    (_is_number, pa.float64()),
+    (_is_moment, pa.timestamp("us")),  # UTC, with or without a zone in the file
+)
 
 
 def _joined(arrays: list[pa.Array]) -> pa.Array:

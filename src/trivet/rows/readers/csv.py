@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache, partial
-from pathlib import PurePosixPath
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -26,9 +25,7 @@ __all__ = ["columns", "cut", "read"]
 
 def columns(source: Source, stream: BinaryIO, delimiter: str | None) -> TableFile:
     """The columns that the header names, all of them text, and where the rows start."""
-    if delimiter is None:
-        tabs = ".tsv" in PurePosixPath(source.name.lower()).suffixes[-2:]
-        delimiter = "\t" if tabs else ","
+    delimiter = delimiter or source.delimiter
     beginning = beginning_of(source, source.decompressed(stream))
     start = len(BOM) if beginning.startswith(BOM) else 0
     for header in raw_rows(beginning[start:], 1, Layout(delimiter)):
