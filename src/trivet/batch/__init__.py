@@ -1,5 +1,4 @@
 """The batch leg: tables become predictions, at any size.
 
-May import `trivet.model` and what is below, but no other leg. Can be deleted, with its command,
-where nothing is predicted in batches.
+May import `trivet.model` and what is below it, but no other leg. Can be deleted, with its command.
 """

@@ -15,46 +15,46 @@ from trivet.batch.tally import PartResult
 from trivet.batch.work import Job, rejected_name, shard_name
 from trivet.rows.rejects import HEADER, MaxRejected
 
-#: What stands beside the output, by what is added to its name.
+#: Endings of the files next to the output.
 REJECTED, SUMMARY = ".rejected.csv", ".summary.json"
-#: In the folder of the run: the output before it is shown, and the one from before.
+#: In the staging folder: the output before it is published, and the previous one, moved away.
 JOINED, REPLACED = "joined", "replaced"
 
 
 def restore(staging: Folder, output: Output) -> None:
-    """Put back a directory that a run has moved away: it was killed before it put its own there."""
+    """Put back the previous output, if a run was killed after it had moved that away."""
     beside, name = output.beside("")
     if REPLACED in staging.names() and name not in beside.names():
         with writing_to(output.name):
             staging.move(REPLACED, beside, name)
 
 
-def join_shards(
-    results: Iterable[PartResult], job: Job, output: Output, allowed: MaxRejected
-) -> list[PartResult]:
-    """Put the shards of parts together, in order, as they are done; returns their results.
+def join_shards(results: Iterable[PartResult], job: Job, allowed: MaxRejected) -> list[PartResult]:
+    """Join the shards of parts, in order, as they are done; returns the parts' results.
 
-    It stops where more rows are rejected than a number that is ``allowed``.
+    Stops when more rows are rejected than the number that is ``allowed``.
     """
     done: list[PartResult] = []
-    with writing_to(output.name), ExitStack() as stack:  # also what is left to write at its end
-        if not output.directory:
+    one_file = not job.output.directory
+    with writing_to(job.output.name), ExitStack() as stack:
+        if one_file:
             stream = stack.enter_context(job.staging.writing(JOINED))
-            join = stack.enter_context(joining(stream, output.format, job.schema, job.delimiter))
+            join = stack.enter_context(
+                joining(stream, job.output.format, job.schema, job.delimiter)
+            )
         for result in results:
             done.append(result)
-            if not output.directory:
+            if one_file:
                 with job.shards.reading(shard_name(job, result.number)) as shard:
                     join(shard)
-            rejected = sum(each.rows - each.predicted for each in done)
-            if allowed.stops_at(rejected):
+            if allowed.stops_at(sum(each.rows - each.predicted for each in done)):
                 break
     return done
 
 
-def publish_rejected(done: Sequence[PartResult], job: Job, output: Output) -> None:
-    """Show the rejected rows of all parts, or that there are none."""
-    beside, name = output.beside(REJECTED)
+def publish_rejected(done: Sequence[PartResult], job: Job) -> None:
+    """Publish the rejected rows of all parts; if there are none, remove those of a previous run."""
+    beside, name = job.output.beside(REJECTED)
     beside.remove(name)
     parts = [result.number for result in done if result.rejected_bytes]
     if not parts:
@@ -67,20 +67,17 @@ def publish_rejected(done: Sequence[PartResult], job: Job, output: Output) -> No
     job.staging.move(name, beside, name)
 
 
-def publish(summary: Summary, job: Job, output: Output) -> None:
-    """Show the output, by one rename, and then the summary; nothing else is left."""
-    beside, name = output.beside("")
-    summary_name = name + SUMMARY
-    beside.remove(summary_name)
-    if output.directory:
+def publish(summary: Summary, job: Job) -> None:
+    """Publish the output by one rename, then the summary, and remove the staging folder."""
+    beside, name = job.output.beside("")
+    beside.remove(name + SUMMARY)
+    if job.output.directory:
         for leftover in job.shards.names():
             if leftover.startswith("."):  # half a shard: its process was killed
                 job.shards.remove(leftover)
-        if name in beside.names():  # a folder can't be replaced by a rename, only moved away
+        if name in beside.names():  # no rename can replace a directory
             beside.move(name, job.staging, REPLACED)
-        job.staging.move(SHARDS, beside, name)
-    else:
-        job.staging.move(JOINED, beside, name)
-    with beside.writing(summary_name) as stream:
+    job.staging.move(SHARDS if job.output.directory else JOINED, beside, name)
+    with beside.writing(name + SUMMARY) as stream:
         stream.write(summary.model_dump_json(indent=1).encode() + b"\n")
     job.staging.remove()

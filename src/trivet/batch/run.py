@@ -92,20 +92,21 @@ def _run(settings: BatchSettings, output: Output, artifact: Artifact, watch: Wat
         job = _job(settings, output, artifact, inputs, staging)
         with writing_to(output.name):
             begin(staging, _plan(settings, artifact, inputs, job), settings.resume)
+            job.shards.create()
         started = time.monotonic()
         total = sum(each.source.size for each in inputs)
         workers = workers_for(inputs, worker_count(settings.workers))
         results = fan_out(job, lambda: parts_of(inputs), workers, settings.cluster)
         with closing(results):
-            done = join_shards(_watched(results, total, watch), job, output, settings.max_rejected)
+            done = join_shards(_watched(results, total, watch), job, settings.max_rejected)
         for each in inputs:
             each.source.check_unchanged()
         seconds = time.monotonic() - started
         summary = summarise(done, artifact.manifest, seconds, absent, settings.columns is None)
         with writing_to(output.name):
-            publish_rejected(done, job, output)
+            publish_rejected(done, job)
             _check(summary, settings, output)
-            publish(summary, job, output)
+            publish(summary, job)
         return summary
 
 
@@ -155,11 +156,10 @@ def _job(
             chunk_rows=settings.chunk_rows,
         ),
         schema=output_schema(contract, carried),
-        shard=output.shard,
+        output=output,
         delimiter=settings.delimiter or ",",
         shards=Folder(f"{staging.address}/{SHARDS}"),
         staging=staging,
-        output_name=output.name,
     )
 
 
@@ -181,7 +181,7 @@ def _plan(
             "columns": job.wanted.carried.names,
             "delimiter": settings.delimiter,
             "chunk-rows": settings.chunk_rows,
-            "shards": job.shard,
+            "shards": job.output.shard,
         },
     )
 

@@ -1,6 +1,6 @@
-"""Where a run keeps what it has done, beside its output, until all of it is: then one rename.
+"""The staging folder, next to the output: it holds the parts that are done until all are.
 
-A run that was killed leaves this folder; one with ``--resume`` goes on from it.
+A run that was killed leaves it behind, and ``--resume`` continues from it.
 """
 
 from __future__ import annotations
@@ -21,27 +21,28 @@ PLAN, LOCK, SHARDS, SPOOL = "plan.json", "lock", "output", "stdin"
 
 
 class Plan(Frozen):
-    """All that the result of a run depends on. Only a run with the same plan can go on with it."""
+    """All that the result of a run depends on. A run can resume only one with the same plan."""
 
     model: str
     model_version: str
     inputs: tuple[tuple[str, int, str], ...]
     options: dict[str, JsonValue]
 
-    def difference(self, other: Plan) -> str:
-        """What another plan has that this one has not."""
-        if self.model_version != other.model_version or self.model != other.model:
-            return f"the model was {other.model} {other.model_version} (choose --model-version)"
-        if self.inputs != other.inputs:
+    def difference(self, previous: Plan) -> str:
+        """How the plan of the previous run differs from this one."""
+        if self.model_version != previous.model_version or self.model != previous.model:
+            model = f"{previous.model} {previous.model_version}"
+            return f"the model was {model} (choose --model-version)"
+        if self.inputs != previous.inputs:
             return "the input has changed since"
-        return f"its options were {other.options}"
+        return f"its options were {previous.options}"
 
 
 @contextmanager
 def staging_for(address: str, name: str) -> Iterator[Folder]:
-    """The folder of runs to an output, held by this one; raises `BatchError` where another has it.
+    """The staging folder of an output, locked; raises `BatchError` if another run has the lock.
 
-    Object stores have no locks: there, nothing keeps two runs apart.
+    Object stores have no locks: there, two runs are not kept apart.
     """
     parent, _, last = address.rpartition("/")
     folder = Folder(f"{parent}/.{last}.run")
@@ -54,45 +55,38 @@ def staging_for(address: str, name: str) -> Iterator[Folder]:
         try:
             yield folder
         finally:
-            if set(folder.names()) <= {LOCK, SPOOL}:  # nothing to go on with
+            if set(folder.names()) <= {LOCK, SPOOL}:  # nothing to resume
                 folder.remove()
 
 
 def begin(folder: Folder, plan: Plan, resume: bool) -> None:
-    """Make a folder ready for a plan.
+    """Make a staging folder ready for a plan.
 
-    What a previous run has left is removed, or kept with ``resume``: then, raises `BatchError` if
-    it was another plan's.
+    What a previous run has left is removed, unless ``resume`` is set. Then it stays, and a
+    `BatchError` is raised if that run had another plan.
     """
-    shards, content = Folder(f"{folder.address}/{SHARDS}"), folder.read(PLAN)
+    content = folder.read(PLAN)
     if content is not None and resume:
         try:
-            before = Plan.model_validate_json(content)
+            previous = Plan.model_validate_json(content)
         except ValidationError:
-            before = None
-        if before == plan:
-            shards.create()
+            previous = None
+        if previous == plan:
             return
-        reason = plan.difference(before) if before else "its plan can't be read"
+        reason = plan.difference(previous) if previous else "its plan can't be read"
         raise BatchError(
             f"the previous run cannot be resumed: {reason}; leave out --resume to start over"
         )
-    clear(folder)
-    shards.create()
+    for name in folder.names():
+        if name not in (LOCK, SPOOL):
+            folder.remove(name)
     with folder.writing(PLAN) as stream:
         stream.write(plan.model_dump_json().encode())
 
 
-def clear(folder: Folder) -> None:
-    """Remove what runs have left, but the lock, and what this one has read."""
-    for name in folder.names():
-        if name not in (LOCK, SPOOL):
-            folder.remove(name)
-
-
 @contextmanager
 def _locked(path: Path) -> Iterator[bool]:
-    """Whether this process holds the lock; it is let go of at the end, or when the process dies."""
+    """Whether this process has the lock, which ends with the block, or with the process."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         try:
@@ -100,5 +94,5 @@ def _locked(path: Path) -> Iterator[bool]:
         except BlockingIOError:
             yield False
             return
-        # A run that ended just now may have removed the file after it was opened here.
+        # A run that has just ended may have removed the file after it was opened here.
         yield path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())

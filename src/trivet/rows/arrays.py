@@ -1,4 +1,4 @@
-"""The arrays that rows are handed on in."""
+"""Types of the arrays that hold rows."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 #: Encoded rows, (rows x features), as `trivet.rows.values` defines them; or one column, (rows,).
 Rows = Floats
-#: Which rows, (rows,).
+#: True for the rows that are meant, (rows,).
 Mask = NDArray[np.bool_]

@@ -1,4 +1,4 @@
-"""What ``--input`` stands for: files of rows, on this machine or wherever fsspec reaches."""
+"""The files that an address stands for, on this machine or wherever fsspec reaches."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FORMATS: dict[str, Format] = {
     ".feather": "arrow",
 }
 COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
-#: How files begin that have no name to tell their format by.
+#: The first bytes that tell the format of standard input, which has no name.
 FORMAT_MAGIC: dict[bytes, Format] = {
     b"PAR1": "parquet",
     b"ARROW1": "arrow",
@@ -44,7 +44,7 @@ COMPRESSION_MAGIC: dict[bytes, Compression] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x
 
 @dataclass(frozen=True)
 class Source:
-    """One file of rows. ``name`` is what messages call it, ``stamp`` changes when it does."""
+    """One file of rows. ``name`` is its name in messages, ``stamp`` changes with its content."""
 
     name: str
     address: str
@@ -55,8 +55,8 @@ class Source:
 
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
-        """The file's bytes as they lie there; raises `TableError` where it can't be read."""
-        import pyarrow as pa
+        """The file's bytes, still compressed; raises `TableError` if it cannot be read."""
+        import pyarrow as pa  # slow to import, and `digest` does not need it
 
         try:
             system, path = locate(self.address)
@@ -67,33 +67,24 @@ class Source:
             raise TableError(f"{self.name}: can't be read as {self.format}: {reason}") from error
 
     def decompressed(self, stream: BinaryIO) -> Any:
-        """The stream of text behind the bytes of a compressed file, or the stream itself."""
+        """The text in a stream of compressed bytes; the stream itself if it is not compressed."""
         import pyarrow as pa
 
         if self.compression is None:
             return stream
         return pa.CompressedInputStream(pa.PythonFile(stream, "r"), self.compression)
 
-    @property
-    def delimiter(self) -> str:
-        """What separates the cells of a CSV, by its name."""
-        path = PurePosixPath(self.name.lower())
-        return "\t" if ".tsv" in (path.suffix, path.with_suffix("").suffix) else ","
-
     def digest(self) -> str:
-        """SHA-256 of the file's bytes; raises `TableError` where it can't be read."""
-        digest = hashlib.sha256()
+        """SHA-256 of the file's bytes; raises `TableError` if it cannot be read."""
         try:
             system, path = locate(self.address)
             with system.open(path, "rb") as stream:
-                while piece := stream.read(2**20):
-                    digest.update(piece)
+                return hashlib.file_digest(stream, "sha256").hexdigest()
         except OSError as error:
             raise TableError(f"{self.name}: can't be read ({error.strerror or error})") from error
-        return digest.hexdigest()
 
     def check_unchanged(self) -> None:
-        """Raise `TableError` where the file is not the one that was found at the start."""
+        """Raise `TableError` if the file has changed since it was found."""
         system, path = locate(self.address)
         system.invalidate_cache()
         if self.name != STANDARD_INPUT and (self.size, self.stamp) != _facts(system.info(path)):
@@ -104,15 +95,12 @@ class Source:
 
 
 def find_sources(address: str, spool: Path) -> list[Source]:
-    """The files that an address stands for, by name: a file, a glob, or all below a directory.
+    """The files of an address, sorted by name: a file, a glob, or all files below a directory.
 
-    ``-`` is standard input, kept in ``spool`` so that it can be read in parts. Raises `TableError`.
+    ``-`` is standard input, copied to ``spool`` so that any part can be read again. Raises
+    `TableError`.
     """
     if address == STANDARD:
-        if sys.stdin is None:
-            raise TableError(f"{STANDARD_INPUT}: is closed; name a file, or send one")
-        with spool.open("wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file, 2**20)
         return [_standard_input(spool)]
     system, path = locate(address)
     try:
@@ -128,25 +116,30 @@ def find_sources(address: str, spool: Path) -> list[Source]:
             raise TableError(f"{path!r}: the name of the file is not UTF-8; rename it")
         name = _shown(path) if local else system.unstrip_protocol(path)
         address = path if local else name
-        sources.append(Source(name, address, *format_of(name), *_facts(info)))
+        sources.append(Source(name, address, *_format_of(name), *_facts(info)))
     return sources
 
 
-def format_of(name: str) -> tuple[Format, Compression | None]:
-    """Format and compression by a file's ending; raises `TableError` for one that can't be read."""
-    path = PurePosixPath(name.lower())
-    compression = COMPRESSIONS.get(path.suffix)
-    ending = path.with_suffix("").suffix if compression else path.suffix
-    if ending not in FORMATS or (compression and FORMATS[ending] not in ("csv", "jsonl")):
-        raise TableError(
-            f"{name}: the file's name must end in {', '.join(FORMATS)}, or for text in "
-            "one of these and .gz or .zst"
-        )
-    return FORMATS[ending], compression
+def _standard_input(spool: Path) -> Source:
+    if sys.stdin is None:
+        raise TableError(f"{STANDARD_INPUT}: is closed; name a file, or send one")
+    with spool.open("w+b") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file, 2**20)
+        file.seek(0)
+        compression = _by_magic(COMPRESSION_MAGIC, file.read(8))
+    source = Source(STANDARD_INPUT, str(spool), "csv", compression, spool.stat().st_size, "")
+    with source.open() as stream:
+        beginning = source.decompressed(stream).read(64).removeprefix(BOM).lstrip()
+    kind = _by_magic(FORMAT_MAGIC, beginning) or "csv"
+    return replace(source, format=kind, stamp=source.digest())
+
+
+def _by_magic(choices: dict[bytes, T], beginning: bytes) -> T | None:
+    return next((found for magic, found in choices.items() if beginning.startswith(magic)), None)
 
 
 def _files(system: Any, path: str) -> list[tuple[str, dict[str, Any]]]:
-    """Paths with what is known of each, sorted; hidden ones and markers are left out."""
+    """Paths with what is known of each, sorted; without names that start with ``.`` or ``_``."""
     if system.isfile(path):
         return [(path, system.info(path))]
     if system.isdir(path):
@@ -162,27 +155,26 @@ def _files(system: Any, path: str) -> list[tuple[str, dict[str, Any]]]:
     )
 
 
-def _facts(info: dict[str, Any]) -> tuple[int, str]:
-    """Size in bytes, and what else tells one state of a file from another."""
-    stamp = info.get("mtime") or info.get("ETag") or info.get("LastModified") or ""
-    return info["size"], str(stamp)
-
-
 def _shown(path: str) -> str:
-    """A local path as a user in this folder would write it."""
+    """A local path as a user in the working directory would write it."""
     here = Path.cwd()
     return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
 
 
-def _standard_input(spool: Path) -> Source:
-    with spool.open("rb") as file:
-        compression = _by_magic(COMPRESSION_MAGIC, file.read(8))
-    source = Source(STANDARD_INPUT, str(spool), "csv", compression, spool.stat().st_size, "")
-    with source.open() as stream:
-        beginning = source.decompressed(stream).read(64).removeprefix(BOM).lstrip()
-    kind = _by_magic(FORMAT_MAGIC, beginning) or "csv"
-    return replace(source, format=kind, stamp=source.digest())
+def _format_of(name: str) -> tuple[Format, Compression | None]:
+    """Format and compression by a file's name; raises `TableError` if it is not a known one."""
+    path = PurePosixPath(name.lower())
+    compression = COMPRESSIONS.get(path.suffix)
+    ending = path.with_suffix("").suffix if compression else path.suffix
+    if ending not in FORMATS or (compression and FORMATS[ending] not in ("csv", "jsonl")):
+        raise TableError(
+            f"{name}: the file's name must end in {', '.join(FORMATS)}, or for text in "
+            "one of these and .gz or .zst"
+        )
+    return FORMATS[ending], compression
 
 
-def _by_magic(choices: dict[bytes, T], beginning: bytes) -> T | None:
-    return next((found for magic, found in choices.items() if beginning.startswith(magic)), None)
+def _facts(info: dict[str, Any]) -> tuple[int, str]:
+    """Size in bytes, and what else changes when a file does."""
+    stamp = info.get("mtime") or info.get("ETag") or info.get("LastModified") or ""
+    return info["size"], str(stamp)

@@ -1,11 +1,11 @@
-"""Files of rows, a module for each format; train and batch read them with the same verbs.
+"""Readers of files of rows, one module per format, with the same three verbs for train and batch.
 
-May import `trivet.rows` and what is below it. Can't be deleted as a whole.
+May import `trivet.rows` and what is below it. Cannot be deleted.
 
 ======================  ==========================================================================
-``columns``             which columns a file has, found before any row is read
-``cut``                 where a file can be cut, so that its spans can be read apart
-``read``                the rows of a span, chunk by chunk
+``columns``             finds the columns of a file before any row is read
+``cut``                 cuts a file into spans that can be read separately
+``read``                reads the rows of a span, chunk by chunk
 ======================  ==========================================================================
 """
 
@@ -25,14 +25,12 @@ FORMATS = {"csv": csv, "jsonl": jsonl, "parquet": parquet, "arrow": arrow}
 
 
 def columns(source: Source, delimiter: str | None = None) -> TableFile:
-    """The file with its columns; raises `TableError` where there are none, or two of one name.
+    """The file with its columns; raises `TableError` if it has none, or two with the same name.
 
     ``delimiter`` separates the cells of a CSV; by default a comma, or in a .tsv a tab.
     """
     with source.open() as stream:
-        file: TableFile = FORMATS[source.format].columns(
-            source, stream, delimiter or source.delimiter
-        )
+        file: TableFile = FORMATS[source.format].columns(source, stream, delimiter)
     repeated = [name for name, count in Counter(file.schema.names).items() if count > 1]
     if repeated:
         raise TableError(
@@ -42,20 +40,21 @@ def columns(source: Source, delimiter: str | None = None) -> TableFile:
 
 
 def cut(file: TableFile) -> Iterator[Span]:
-    """All spans of a file, in order; where it is cut depends on the file alone."""
+    """All spans of a file, in order. The same file is always cut in the same places."""
     with file.source.open() as stream:
         yield from FORMATS[file.source.format].cut(file, stream)
 
 
 def whole(file: TableFile) -> Span:
-    """A file as one span, which is read in one pass."""
+    """A whole file as one span."""
     return Span(file.start, None, file.line, file.source.size)
 
 
 def read(file: TableFile, span: Span, wanted: Wanted) -> Iterator[Chunk]:
-    """The rows of a span, in order; raises `TableError` where it can't be read."""
+    """The rows of a span, in order; raises `TableError` if it cannot be read."""
     try:
-        yield from FORMATS[file.source.format].read(file, span, wanted)
+        for chunk in FORMATS[file.source.format].read(file, span, wanted):
+            yield from chunk.split(wanted.chunk_rows) if wanted.chunk_rows else (chunk,)
     except pa.ArrowException as error:
         reason = " ".join(str(error).split())
         raise TableError(

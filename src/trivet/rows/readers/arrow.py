@@ -1,4 +1,4 @@
-"""Arrow's own files, which Feather version 2 is too, and its streams."""
+"""Arrow files, among them Feather version 2, and Arrow streams."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from trivet.rows.readers.typed import plain_schema, read_batches
 from trivet.rows.sources import Source
 
 
-def columns(source: Source, stream: BinaryIO, delimiter: str) -> TableFile:
+def columns(source: Source, stream: BinaryIO, delimiter: str | None) -> TableFile:
     """The columns."""
     return TableFile(source, plain_schema(_open(stream).schema))
 
 
 def cut(file: TableFile, stream: BinaryIO) -> Iterator[Span]:
-    """Ranges of batches; a stream, which can't be entered midway, is one."""
+    """Ranges of batches. A stream is one span, because nothing can seek in it."""
     reader = _open(stream)
     if isinstance(reader, pa.ipc.RecordBatchStreamReader):
         yield Span(0, None, 1, file.source.size)
@@ -50,7 +50,7 @@ def _batches(span: Span, stream: Any, names: list[str], most: int) -> Iterator[p
 
 
 def _open(stream: BinaryIO) -> Any:
-    """The reader of an Arrow file, which can be entered anywhere, or of a stream, which can't."""
+    """The reader of an Arrow file, or of an Arrow stream."""
     beginning = stream.read(6)
     stream.seek(0)
     if beginning.startswith(b"FEA1"):

@@ -1,9 +1,10 @@
-"""CSV: cells of text, read as what their columns hold; one block that is no table, row by row."""
+"""CSV: parsed by Arrow, block by block; a block that Arrow refuses is split into rows here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
+from pathlib import PurePosixPath
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -11,7 +12,7 @@ import pyarrow.csv
 
 from trivet.errors import TableError
 from trivet.rows.contract import Kind
-from trivet.rows.readers.table import Chunk, Place, Span, TableFile, Wanted, table_chunks
+from trivet.rows.readers.table import Chunk, Place, Span, TableFile, Wanted, chunk_of
 from trivet.rows.readers.text import BEGINNING, beginning_of, cut, text_blocks, text_schema
 from trivet.rows.rejects import NOT_UTF8, Reject
 from trivet.rows.sources import Source
@@ -23,8 +24,11 @@ DELIMITERS = ",;\t|"
 __all__ = ["columns", "cut", "read"]
 
 
-def columns(source: Source, stream: BinaryIO, delimiter: str) -> TableFile:
-    """The columns that the header names, all of text, and where the rows begin."""
+def columns(source: Source, stream: BinaryIO, delimiter: str | None) -> TableFile:
+    """The columns that the header names, all of them text, and where the rows start."""
+    if delimiter is None:
+        tabs = ".tsv" in PurePosixPath(source.name.lower()).suffixes[-2:]
+        delimiter = "\t" if tabs else ","
     beginning = beginning_of(source, source.decompressed(stream))
     start = len(BOM) if beginning.startswith(BOM) else 0
     for header in raw_rows(beginning[start:], 1, Layout(delimiter)):
@@ -45,7 +49,7 @@ def read(file: TableFile, span: Span, wanted: Wanted) -> Iterator[Chunk]:
     parser = _Parser(file, wanted)
     for block, line, position in text_blocks(file, span):
         table, place, rejects = parser.parse(block, line)
-        yield from table_chunks(table, wanted, place, position, rejects)
+        yield chunk_of(table, wanted, place, position, rejects)
 
 
 def _names(source: Source, header: RawRow) -> list[str]:
@@ -65,7 +69,7 @@ def _names(source: Source, header: RawRow) -> list[str]:
 
 
 class _Parser:
-    """Parses blocks of one file: features as their kinds say, all other columns as text."""
+    """Parses the blocks of a span: features by their kinds, all other columns as text."""
 
     def __init__(self, file: TableFile, wanted: Wanted) -> None:
         self._names, self._layout = list(file.schema.names), file.layout
@@ -73,37 +77,30 @@ class _Parser:
         self._types = {
             name: pa.string() if name in wanted.carried.names else _arrow_type(kinds.get(name))
             for name in self._names
-            if name in wanted.carried.names or wanted.takes(name)
+            if wanted.reads(name)
         }
 
     def parse(self, block: bytes, line: int) -> tuple[pa.Table, Place, list[Reject]]:
-        """The rows of a block that starts in a ``line``, their places, and what is no row."""
-
-        @cache
-        def found() -> tuple[list[tuple[int, bytes]], list[Reject]]:
-            return self._sort_out(block, line)
-
-        def place(row: int) -> tuple[int, bytes]:
-            return found()[0][row]
-
+        """The rows of a block that starts on ``line``, their places, and the rejected records."""
+        sorted_out = cache(partial(self._sort_out, block, line))  # slow, and seldom needed
         try:
-            return self._table(block), place, []
+            return self._table(block), lambda row: sorted_out()[0][row], []
         except pa.ArrowInvalid:
-            rows, rejects = found()
-            return self._table(b"".join(raw for _, raw in rows)), place, rejects
+            rows, rejects = sorted_out()
+            return self._table(b"".join(raw for _, raw in rows)), rows.__getitem__, rejects
 
     def _table(self, text: bytes) -> pa.Table:
         try:
             return self._parse(text, self._types)
-        except pa.ArrowInvalid:  # perhaps no more than a word where a number belongs
-            table = self._parse(text, dict.fromkeys(self._types, pa.string()))
-        # As text from here on: what one block has, the next is likely to have, too.
-        self._types = dict.fromkeys(self._types, pa.string())
+        except pa.ArrowInvalid:  # there may be no more wrong than a word in place of a number
+            as_text = dict.fromkeys(self._types, pa.string())
+            table = self._parse(text, as_text)
+        self._types = as_text  # the blocks to come are likely to have such words, too
         return table
 
     def _parse(self, text: bytes, types: dict[str, pa.DataType]) -> pa.Table:
         if not text:
-            return pa.table({name: pa.array([], kind) for name, kind in types.items()})
+            return pa.schema(types.items()).empty_table()
         return pa.csv.read_csv(
             pa.BufferReader(text),
             pa.csv.ReadOptions(
@@ -123,13 +120,13 @@ class _Parser:
         )
 
     def _sort_out(self, block: bytes, line: int) -> tuple[list[tuple[int, bytes]], list[Reject]]:
-        """The lines and bytes of the records that are rows, and the records that are none."""
+        """The line and the bytes of each valid row, and the records that are not valid rows."""
         rows: list[tuple[int, bytes]] = []
         rejects: list[Reject] = []
         width = len(self._names)
         for row in raw_rows(block, line, self._layout):
             if not row.cells and width > 1:
-                continue  # a blank line; of one column, it is an empty cell
+                continue  # a blank line; in a table of one column, it is an empty cell
             cells = row.cells or [""]
             if len(cells) != width:
                 reason = "too few cells" if len(cells) < width else "too many cells"
@@ -143,14 +140,14 @@ class _Parser:
 
 
 def _arrow_type(kind: Kind | None) -> pa.DataType:
-    """What Arrow reads cells as; those of a kind that is not known yet stay text."""
+    """The type that cells are parsed as; text if the kind is not known yet."""
     if kind in ("number", "integer"):
         return pa.float64()
     return pa.string() if kind is None else pa.dictionary(pa.int32(), pa.string())
 
 
 def _is_utf8(cell: str) -> bool:
-    """Whether a cell's bytes, kept as Latin-1, are UTF-8."""
+    """Whether the bytes of a cell, which was decoded as Latin-1, are UTF-8."""
     try:
         cell.isascii() or cell.encode("latin-1").decode()
     except UnicodeDecodeError:

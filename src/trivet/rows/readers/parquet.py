@@ -1,4 +1,4 @@
-"""Parquet: columns with types, in row groups."""
+"""Parquet: typed columns, in row groups."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from trivet.rows.readers.table import Chunk, Span, TableFile, Wanted
 from trivet.rows.readers.typed import plain_schema, read_batches
 from trivet.rows.sources import Source
 
-#: So many rows make a span: half a row group, where whoever wrote it took pyarrow's default.
+#: Rows in a span: half of a row group that was written with pyarrow's default size.
 SPAN_ROWS = 2**19
-#: A row group is cut into no more pieces, because each is read from the start of the group.
+#: The most pieces that a row group is cut into: each is read from the start of the group.
 MOST_PIECES = 4
 
 
-def columns(source: Source, stream: BinaryIO, delimiter: str) -> TableFile:
-    """The columns, and how many rows there are."""
+def columns(source: Source, stream: BinaryIO, delimiter: str | None) -> TableFile:
+    """The columns, and the number of rows."""
     about = pa.parquet.read_metadata(stream)
     return TableFile(source, plain_schema(about.schema.to_arrow_schema()), rows=about.num_rows)
 
 
 def cut(file: TableFile, stream: BinaryIO) -> Iterator[Span]:
-    """Ranges of rows, of neighbouring row groups or within a large one."""
+    """Ranges of rows: of several small row groups, or of a piece of a large one."""
     about = pa.parquet.read_metadata(stream)
     groups = map(about.row_group, range(about.num_row_groups))
     for start, length in _ranges((group.num_rows, group.total_byte_size) for group in groups):
@@ -42,7 +42,7 @@ def read(file: TableFile, span: Span, wanted: Wanted) -> Iterator[Chunk]:
 
 
 def _ranges(groups: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Ranges of rows: the first, and how many; ``groups`` are rows and bytes of each."""
+    """The start and length of each range; ``groups`` are the rows and bytes of each row group."""
     start = length = size = 0
     for rows, its_size in groups:
         pieces = max(1, min(-(-rows // SPAN_ROWS), MOST_PIECES))
@@ -57,6 +57,7 @@ def _ranges(groups: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
 
 
 def _batches(span: Span, stream: Any, names: list[str], most: int) -> Iterator[pa.RecordBatch]:
+    """The rows of a span, from the row groups that it touches."""
     file = pa.parquet.ParquetFile(stream)
     counts = [file.metadata.row_group(at).num_rows for at in range(file.num_row_groups)]
     left = sum(counts) - span.start if span.length is None else span.length

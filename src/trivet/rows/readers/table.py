@@ -1,31 +1,29 @@
-"""What the readers of all formats take and give."""
+"""The values that go into and come out of the readers of every format."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
-import numpy as np
 import pyarrow as pa
 
-from trivet.rows.arrays import Mask
 from trivet.rows.columns import Cells
 from trivet.rows.contract import Kind
 from trivet.rows.rejects import Reject
 from trivet.rows.sources import Source
 from trivet.rows.text import Layout
 
-#: The line that a row starts in, and the row's raw bytes.
+#: Gives the line that a row of a chunk starts on, and its raw bytes.
 Place = Callable[[int], tuple[int, bytes]]
 
 
 @dataclass(frozen=True)
 class TableFile:
-    """A source and its columns; rows of text start at a byte, in a line that has a number.
+    """A source and its columns. The rows of a text file start at byte ``start``, on ``line``.
 
-    ``rows`` is how many the file says it has, which Parquet alone does. A file that is not
-    ``complete`` may have columns that were not seen yet, as JSON Lines do.
+    ``rows`` is known for Parquet alone. A file that is not ``complete`` may have further columns:
+    only the beginning of a JSON Lines file is searched for them.
     """
 
     source: Source
@@ -38,17 +36,17 @@ class TableFile:
 
     @property
     def unit(self) -> str:
-        """What the number of a row counts: lines of text, else rows."""
+        """What positions in the file are called: lines of text, or else rows."""
         return "line" if self.source.format in ("csv", "jsonl") else "row"
 
 
 @dataclass(frozen=True)
 class Span:
-    """A range of a file: from ``start``, ``length`` bytes of text, rows of Parquet, or batches.
+    """A range of a file: ``length`` bytes of text, rows of Parquet, or Arrow batches.
 
-    ``length`` None is all that follows. ``line`` is the number of its first line, or row, and
-    ``weight`` its share of the file in bytes. A compressed file can't be entered midway, so its
-    spans hold their ``content``.
+    A ``length`` of None means all that follows ``start``. ``line`` is the number of the first line,
+    or row, and ``weight`` the share of the file in bytes. Nothing can seek in a compressed file, so
+    its spans hold their ``content``.
     """
 
     start: int
@@ -60,10 +58,10 @@ class Span:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to read of a file: ``features``, with their kinds, and columns to carry as they are.
+    """What to read: ``features`` by name with their kinds, and columns to carry along unchanged.
 
-    Without ``features``, every column is read as it is, but those that are ``skipped``.
-    ``chunk_rows`` bounds the rows of a chunk; without it, its bytes or cells are bounded.
+    Without ``features``, all columns are read as they are, except those that are ``skipped``.
+    ``chunk_rows`` limits the rows of a chunk; by default, its bytes are limited.
     """
 
     features: Mapping[str, Kind] | None = None
@@ -72,17 +70,21 @@ class Wanted:
     chunk_rows: int | None = None
 
     def takes(self, name: str) -> bool:
-        """Whether a column is to be read, other than to be carried."""
+        """Whether a column belongs in the cells of a chunk."""
         return name not in self.skipped if self.features is None else name in self.features
+
+    def reads(self, name: str) -> bool:
+        """Whether a column is read at all."""
+        return name in self.carried.names or self.takes(name)
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some rows: their cells by column, and the columns to carry of the same rows.
+    """Some rows: their cells by column, and the columns that are carried along.
 
-    ``place`` tells where a row stood. ``rejects`` are records that could not become rows at all.
-    ``late`` are columns that nobody knew of before, whose cells are not here. ``position`` is how
-    many bytes of the file, or of the span's content, have been read so far.
+    ``place`` finds a row in the file. ``rejects`` are records that are not valid rows. ``late``
+    names columns that were found only now, and are not in the chunk. ``position`` is how many bytes
+    of the file, or of the span's content, have been read.
     """
 
     rows: int
@@ -93,43 +95,32 @@ class Chunk:
     late: frozenset[str] = frozenset()
     position: int = 0
 
+    def split(self, most: int) -> Iterator[Chunk]:
+        """The same rows, ``most`` at a time; the rejects go with the first."""
+        for start in range(0, max(self.rows, 1), most):
+            yield replace(
+                self,
+                rows=min(most, self.rows - start),
+                cells={name: cells[start : start + most] for name, cells in self.cells.items()},
+                carried=self.carried.slice(start, most),
+                place=partial(_shifted, self.place, start),
+                rejects=() if start else self.rejects,
+            )
 
-def only(table: pa.Table, place: Place, good: Mask) -> tuple[pa.Table, Place]:
-    """The good rows of a table, (rows,), and where they stood."""
-    if good.all():
-        return table, place
-    positions = np.flatnonzero(good)
-    rows = table.filter(pa.array(good)) if table.columns else table
-    return rows, lambda row: place(int(positions[row]))
 
-
-def table_chunks(
-    table: pa.Table,
-    wanted: Wanted,
-    place: Place,
-    position: int,
-    rejects: Sequence[Reject] = (),
-    most: int = 0,
-) -> Iterator[Chunk]:
-    """The rows of a table, ``most`` at a time if that is not 0; the rejects go with the first."""
-    size = wanted.chunk_rows or most or max(table.num_rows, 1)
-    taken = [name for name in table.column_names if wanted.takes(name)]
-    for start in range(0, max(table.num_rows, 1), size):
-        some = table.slice(start, size)
-        yield Chunk(
-            some.num_rows,
-            {name: some.column(name) for name in taken},
-            _carried(some, wanted.carried),
-            partial(_later, place, start),
-            () if start else rejects,
-            position=position,
-        )
+def chunk_of(
+    table: pa.Table, wanted: Wanted, place: Place, position: int, rejects: Sequence[Reject] = ()
+) -> Chunk:
+    """The rows of a table as a chunk."""
+    cells = {name: table.column(name) for name in table.column_names if wanted.takes(name)}
+    carried = _carried(table, wanted.carried)
+    return Chunk(table.num_rows, cells, carried, place, rejects, position=position)
 
 
 def _carried(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The columns to carry; one that only other files have is empty."""
+    """The columns to carry along; empty where the table has no such column, or no type for it."""
     columns = [
-        table.column(column.name).cast(column.type)  # a column without values may have none
+        table.column(column.name).cast(column.type)
         if column.name in table.column_names
         else pa.nulls(table.num_rows, column.type)
         for column in schema
@@ -137,5 +128,5 @@ def _carried(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def _later(place: Place, start: int, row: int) -> tuple[int, bytes]:
+def _shifted(place: Place, start: int, row: int) -> tuple[int, bytes]:
     return place(start + row)
