@@ -1,4 +1,4 @@
-"""A folder of files that appear whole or not at all, on this machine or wherever fsspec reaches."""
+"""A folder whose files appear whole or not at all, on this machine or wherever fsspec reaches."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trivet.files import is_local, locate, sync
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder by its address. It can be sent to another process."""
+    """A folder by its address. It can be pickled."""
 
     address: str
 
@@ -29,22 +29,22 @@ class Folder:
 
     @property
     def is_local(self) -> bool:
-        """Whether the folder is one of this machine's."""
+        """Whether the folder is on this machine."""
         return is_local(self._reached[0])
 
     def path(self, name: str = "") -> str:
-        """Where a file is, for the file system."""
+        """The path of a file within its file system."""
         return f"{self._reached[1].rstrip('/')}/{name}".rstrip("/")
 
     def create(self) -> None:
-        """Make the folder, and those above it."""
+        """Create the folder and its parents."""
         self._reached[0].makedirs(self.path(), exist_ok=True)
 
     @contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:
-        """A stream to a file, which appears once all is written and on the disk."""
+        """A stream to a file, which appears once it is complete and on the disk."""
         system, path = self._reached[0], self.path(name)
-        if not self.is_local:  # where a file appears when it is closed
+        if not self.is_local:  # an object appears when it is closed
             with system.open(path, "wb") as stream:
                 yield stream
             return
@@ -57,29 +57,24 @@ class Folder:
         finally:
             aside.unlink(missing_ok=True)
 
-    @contextmanager
-    def reading(self, name: str) -> Iterator[BinaryIO]:
+    def reading(self, name: str) -> Any:
         """A stream of a file's bytes."""
-        with self._reached[0].open(self.path(name), "rb") as stream:
-            yield stream
+        return self._reached[0].open(self.path(name), "rb")
 
     def read(self, name: str) -> bytes | None:
-        """A file's content, or None where there is no such file."""
-        try:
-            with self.reading(name) as stream:
-                return stream.read()
-        except FileNotFoundError:
-            return None
+        """A file's content, or None if there is no such file."""
+        with suppress(FileNotFoundError), self.reading(name) as stream:
+            return bytes(stream.read())
+        return None
 
     def size(self, name: str) -> int:
-        """A file's size in bytes, or -1 where there is no such file."""
-        try:
+        """A file's size in bytes, or -1 if there is no such file."""
+        with suppress(FileNotFoundError):
             return int(self._reached[0].info(self.path(name))["size"])
-        except FileNotFoundError:
-            return -1
+        return -1
 
     def names(self) -> list[str]:
-        """Names of the files and folders in it, sorted; none where it isn't there."""
+        """Names of the files and folders in it, sorted; none if it does not exist."""
         system = self._reached[0]
         system.invalidate_cache()
         with suppress(FileNotFoundError):
@@ -87,21 +82,21 @@ class Folder:
         return []
 
     def move(self, name: str, target: Folder, as_name: str) -> None:
-        """Move a file, or a folder, to another folder of the same file system.
+        """Move a file or a folder to another folder of the same file system.
 
-        By one rename, or on an object store, file by file.
+        Locally this is one rename; an object store copies file by file.
         """
         system, path = self._reached[0], target.path(as_name)
         if self.is_local:
             Path(self.path(name)).replace(path)
         else:
-            system.invalidate_cache()  # others have written here since it was listed
+            system.invalidate_cache()  # workers have written here since it was listed
             for file in system.find(self.path(name)):
                 system.cp_file(file, path + file.removeprefix(self.path(name)))
             self.remove(name)
 
     def remove(self, name: str = "") -> None:
-        """Remove a file, or a folder with all that is in it; nothing where there is none."""
+        """Remove a file, or a folder with all its content, if it exists."""
         system = self._reached[0]
         system.invalidate_cache()
         with suppress(FileNotFoundError):
@@ -110,14 +105,11 @@ class Folder:
 
 @contextmanager
 def writing_to(name: str) -> Iterator[None]:
-    """Turn what goes wrong in here into a `TableError` that names what is written."""
+    """Turn an error of the block into a `TableError` that names what is being written."""
     try:
         yield
     except (OSError, pa.ArrowException) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        room = "; make room, and go on with --resume" if _is_full(error) else ""
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+        room = "; make room, and go on with --resume" if full else ""
         raise TableError(f"{name}: can't be written ({reason}){room}") from error
-
-
-def _is_full(error: BaseException) -> bool:
-    return getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)

@@ -1,4 +1,4 @@
-"""Parts: pieces of the input that are predicted, and predicted again, by themselves."""
+"""Parts: pieces of the input, each predicted on its own, and again if that fails."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from trivet.rows import readers
 from trivet.rows.readers import parquet, text
 from trivet.rows.readers.table import Span, TableFile
 
-#: About how much larger text is than its compressed form.
+#: Roughly how much larger a text is than its compressed form.
 COMPRESSED = 4
 
 
 @dataclass(frozen=True)
 class Part:
-    """A span of one file of the input, and its number within the run.
+    """A span of one file of the input, and its number in the run.
 
-    Where a file is cut depends on the file alone, so a run that resumes another has the same parts.
+    The same files always give the same parts, so a run can resume another.
     """
 
     number: int
@@ -28,20 +28,18 @@ class Part:
 
 def parts_of(files: Iterable[TableFile]) -> Iterator[Part]:
     """All parts of some files, in order."""
-    number = 0
-    for file in files:
-        for span in readers.cut(file):
-            yield Part(number, file, span)
-            number += 1
+    spans = ((file, span) for file in files for span in readers.cut(file))
+    for number, (file, span) in enumerate(spans):
+        yield Part(number, file, span)
 
 
 def workers_for(files: Iterable[TableFile], most: int) -> int:
-    """So many workers as there are parts for, at most ``most``: a small table needs but one."""
+    """One worker per part, but no more than ``most``."""
     return max(1, min(most, math.ceil(sum(map(_parts_about, files)))))
 
 
 def _parts_about(file: TableFile) -> float:
-    """About how many parts a file makes, without reading it; a fraction for a small one."""
+    """Roughly how many parts a file makes, without reading it; a small file is a fraction."""
     if file.rows is not None:
         return file.rows / parquet.SPAN_ROWS
     compression = COMPRESSED if file.source.compression else 1

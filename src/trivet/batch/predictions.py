@@ -1,10 +1,9 @@
-"""The columns of predictions: those that are carried, the answers, and the model's version."""
+"""The columns of the output: those carried along, the predictions, and the model's version."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import pyarrow as pa
 
 from trivet.errors import TableError
@@ -12,10 +11,12 @@ from trivet.model.predictor import Predictions
 from trivet.rows.contract import Contract
 
 
-def output_schema(contract: Contract, carried: pa.Schema) -> pa.Schema:
-    """The columns of predictions: those carried along, the answers, and the model's version.
+def output_schema(
+    contract: Contract, carried: pa.Schema, file_format: Literal["csv", "parquet"]
+) -> pa.Schema:
+    """The columns of the output, in order.
 
-    Raises `TableError` where two would have the same name.
+    Raises `TableError` if two have the same name, or if a CSV cannot hold one.
     """
     labels, answers = contract.target.labels, contract.target.answer_names
     kinds = {bool: pa.bool_(), int: pa.int64(), str: pa.string()}
@@ -25,6 +26,12 @@ def output_schema(contract: Contract, carried: pa.Schema) -> pa.Schema:
         *(pa.field(name, pa.float64()) for name in answers[1:]),
         pa.field("model_version", pa.string()),
     ]
+    for field in carried:
+        if file_format == "csv" and pa.types.is_nested(field.type):
+            raise TableError(
+                f"column {field.name!r} holds {field.type}, which a CSV can't; write Parquet, or "
+                "leave it out with --columns"
+            )
     for field in added:
         if field.name in carried.names:
             raise TableError(
@@ -34,21 +41,9 @@ def output_schema(contract: Contract, carried: pa.Schema) -> pa.Schema:
     return pa.schema([*carried, *added])
 
 
-def require_plain(carried: pa.Schema) -> None:
-    """Raise `TableError` for a column that cells of a CSV can't hold."""
-    for column in carried:
-        if pa.types.is_nested(column.type):
-            raise TableError(
-                f"column {column.name!r} holds {column.type}, which a CSV can't; write Parquet, or "
-                "leave it out with --columns"
-            )
-
-
 def prediction_columns(predictions: Predictions, version: str, schema: pa.Schema) -> list[Any]:
-    """The columns that are added to those carried along, as `output_schema` lists them."""
-    count = len(predictions.values)
+    """The columns that `output_schema` adds to those carried along."""
+    values = pa.array(predictions.values, schema.field("prediction").type)
     shares = predictions.probabilities
-    added = [] if shares is None else [pa.array(share) for share in shares.T]
-    kind = schema.field("prediction").type
-    versions = pa.DictionaryArray.from_arrays(np.zeros(count, np.int32), [version])
-    return [pa.array(predictions.values, kind), *added, versions.cast(pa.string())]
+    probabilities = [] if shares is None else [pa.array(share) for share in shares.T]
+    return [values, *probabilities, pa.repeat(version, len(values))]

@@ -21,7 +21,7 @@ from trivet.batch.folder import Folder, writing_to
 from trivet.batch.input import absent_features, carried_columns
 from trivet.batch.output import Output
 from trivet.batch.parts import parts_of, workers_for
-from trivet.batch.predictions import output_schema, require_plain
+from trivet.batch.predictions import output_schema
 from trivet.batch.publish import REJECTED, join_shards, publish, publish_rejected, restore
 from trivet.batch.settings import BatchSettings
 from trivet.batch.staging import SHARDS, SPOOL, Plan, begin, staging_for
@@ -146,8 +146,6 @@ def _job(
 ) -> Job:
     contract = artifact.manifest.contract
     carried = carried_columns(inputs, contract, settings.columns)
-    if output.format == "csv":
-        require_plain(carried)
     return Job(
         model=_sealed(artifact, portable=settings.cluster is not None),
         wanted=Wanted(
@@ -155,7 +153,7 @@ def _job(
             carried,
             chunk_rows=settings.chunk_rows,
         ),
-        schema=output_schema(contract, carried),
+        schema=output_schema(contract, carried, output.format),
         output=output,
         delimiter=settings.delimiter or ",",
         shards=Folder(f"{staging.address}/{SHARDS}"),

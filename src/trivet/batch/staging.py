@@ -49,9 +49,8 @@ def staging_for(address: str, name: str) -> Iterator[Folder]:
     with ExitStack() as stack:
         with writing_to(name):
             folder.create()
-            held = not folder.is_local or stack.enter_context(_locked(Path(folder.path(LOCK))))
-        if not held:
-            raise BatchError(f"{name}: another run is writing it; wait for that one, or end it")
+            if folder.is_local and not stack.enter_context(_locked(Path(folder.path(LOCK)))):
+                raise BatchError(f"{name}: another run is writing it; wait for that one, or end it")
         try:
             yield folder
         finally:
@@ -87,7 +86,6 @@ def begin(folder: Folder, plan: Plan, resume: bool) -> None:
 @contextmanager
 def _locked(path: Path) -> Iterator[bool]:
     """Whether this process has the lock, which ends with the block, or with the process."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

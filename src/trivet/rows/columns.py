@@ -6,7 +6,8 @@ else each different value is encoded once, by the encoder that records go throug
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from functools import partial
@@ -17,10 +18,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trivet.errors import TableError, did_you_mean, nearest
+from trivet.errors import TableError, did_you_mean
 from trivet.rows.arrays import Mask, Rows
 from trivet.rows.contract import Column, Contract, Kind
-from trivet.rows.values import MISSING_WORDS, cell_encoder, parse_cell
+from trivet.rows.values import MISSING_WORDS, Unfit, column_encoder, parse_cell
 
 #: The cells of one column, (rows,).
 Cells: TypeAlias = "pa.Array | pa.ChunkedArray | list[object]"
@@ -41,8 +42,7 @@ def encode_columns(cells: Mapping[str, Cells], contract: Contract, rows: int) ->
 def encode_cells(cells: Cells, column: Column) -> Rows:
     """One column as floats, (rows,): NaN where missing, infinite where a cell is unfit."""
     if isinstance(cells, list):
-        encode = cell_encoder(column, lambda value: value)
-        return np.array([encode(value) for value in cells], dtype=np.float64)
+        return _encode_each(cells, column, lambda value: value)
     values = _one_array(cells)
     if pa.types.is_dictionary(values.type):
         return _encode_coded(values, column)
@@ -63,19 +63,6 @@ def require_columns(columns: Sequence[str], names: Iterable[str], source: Path |
             header = f"; its header is {', '.join(columns)}"
             hint = did_you_mean(name, columns) or header
             raise TableError(f"{source}: no column {name!r}{hint}")
-
-
-def absent_columns(columns: Sequence[str], contract: Contract, source: Path | str) -> list[str]:
-    """Features that a table has no column for: missing in every row.
-
-    Raises `TableError` where one may not be missing, or looks like a column that is misspelt.
-    """
-    absent = [column for column in contract.columns if column.name not in columns]
-    unknown = set(columns) - {*contract.feature_names, *contract.ignored_names}
-    for column in absent:
-        if not column.nullable or nearest(column.name, unknown):
-            require_columns(columns, (column.name,), source)
-    return [column.name for column in absent]
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -102,6 +89,21 @@ def python_values(values: pa.Array) -> list[object]:
         return [_python_value(value) for value in values]
 
 
+def _encode_each(
+    values: Iterable[object], column: Column, read: Callable[[object], object]
+) -> Rows:
+    """The numbers of what ``read`` makes of values, one by one; it may raise `Unfit`."""
+    encode = column_encoder(column)
+
+    def number_of(value: object) -> float:
+        try:
+            return encode(read(value))
+        except Unfit as unfit:
+            return math.nan if unfit.code == "missing" else math.inf
+
+    return np.array([number_of(value) for value in values], dtype=np.float64)
+
+
 def _one_array(cells: pa.Array | pa.ChunkedArray) -> pa.Array:
     if isinstance(cells, pa.Array):
         return cells
@@ -113,8 +115,8 @@ def _encode_coded(coded: pa.DictionaryArray, column: Column) -> Rows:
     different = coded.dictionary
     numbers = _cast(different, column)
     if numbers is None:
-        encode = cell_encoder(column, partial(as_json_value, kind=column.kind))
-        numbers = np.array([encode(value) for value in python_values(different)], dtype=np.float64)
+        read = partial(as_json_value, kind=column.kind)
+        numbers = _encode_each(python_values(different), column, read)
     missing = len(different)
     positions = coded.indices.fill_null(missing).to_numpy(zero_copy_only=False)
     spread: Rows = np.append(numbers, np.nan)[positions]

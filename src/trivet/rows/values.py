@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from itertools import islice
-from typing import Any
 
 from trivet.errors import Fault, RecordsRejected, nearest
 from trivet.rows.contract import Column, Contract, Kind, Record, Value
@@ -118,22 +117,6 @@ def column_encoder(column: Column) -> Callable[[object], float]:
         else _ENCODERS[column.kind]
     )
     return encode if column.nullable else _required(encode)
-
-
-def cell_encoder(column: Column, read: Callable[[Any], object]) -> Callable[[Any], float]:
-    """As `column_encoder`, for what ``read`` makes of a cell; it may raise `Unfit`, too.
-
-    The function gives NaN for a value that is missing, and infinity for one that is unfit.
-    """
-    encode = column_encoder(column)
-
-    def encode_cell(cell: Any) -> float:
-        try:
-            return encode(read(cell))
-        except Unfit as unfit:
-            return math.nan if unfit.code == "missing" else math.inf
-
-    return encode_cell
 
 
 def parse_cell(kind: Kind, text: str) -> object:

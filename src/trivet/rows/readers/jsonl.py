@@ -51,7 +51,8 @@ def read(file: TableFile, span: Span, wanted: Wanted) -> Iterator[Chunk]:
                 record = _record(raw)
                 late |= fields.unknown_in(record)
             except _RejectedError as error:
-                rejects.append(Reject(line, error.column, error.reason, raw))
+                column, reason = error.args
+                rejects.append(Reject(line, column, reason, raw))
             else:
                 rows.append((line, raw))
                 records.append(record)
@@ -115,11 +116,7 @@ class _Fields:
 
 
 class _RejectedError(Exception):
-    """A line is not a valid row: the column at fault, or none, and the reason."""
-
-    def __init__(self, column: str, reason: str) -> None:
-        super().__init__(reason)
-        self.column, self.reason = column, reason
+    """A line is not a valid row. Its arguments: the column at fault, or "", and the reason."""
 
 
 def _record(raw: bytes) -> dict[str, Any]:

@@ -60,18 +60,13 @@ def _batches(span: Span, stream: Any, names: list[str], most: int) -> Iterator[p
     """The rows of a span, from the row groups that it touches."""
     file = pa.parquet.ParquetFile(stream)
     counts = [file.metadata.row_group(at).num_rows for at in range(file.num_row_groups)]
-    left = sum(counts) - span.start if span.length is None else span.length
-    if not left:
-        return
-    ends = np.cumsum(counts)
-    first = int(np.searchsorted(ends, span.start, side="right"))
-    last = int(np.searchsorted(ends, span.start + left))
-    skip = span.start - int(ends[first] - counts[first])
-    groups = list(range(first, last + 1))
+    ends = np.cumsum(counts).tolist()
+    last = file.metadata.num_rows if span.length is None else span.start + span.length
+    groups = [at for at, end in enumerate(ends) if end > span.start and end - counts[at] < last]
+    position = ends[groups[0]] - counts[groups[0]] if groups else 0
     for batch in file.iter_batches(most, groups, names, use_threads=False):
-        rows = batch.slice(min(skip, batch.num_rows), left)
-        skip, left = max(skip - batch.num_rows, 0), left - rows.num_rows
-        if rows.num_rows:
-            yield rows
-        if not left:
+        skipped = min(max(span.start - position, 0), batch.num_rows)
+        yield batch.slice(skipped, max(last - position - skipped, 0))
+        position += batch.num_rows
+        if position >= last:
             return
