@@ -1,4 +1,4 @@
-"""Batches that are killed, get no room, or meet another: nothing is lost, and --resume goes on."""
+"""Batches that are killed, run out of disk space or meet another: nothing is lost."""
 
 from __future__ import annotations
 
@@ -175,8 +175,8 @@ def test_a_run_that_is_stopped_leaves_no_output(
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert said == (
-        f"Error: {settings.output}: stopped before all was predicted, so it is not written; go on "
-        "with --resume\n"
+        f"Error: {settings.output}: stopped before all was predicted, so it is not written; "
+        "continue with --resume\n"
     )
     assert not Path(settings.output).exists()
     assert run(settings, "--resume").returncode == 0

@@ -1,4 +1,4 @@
-"""What a batch may be read from, and what becomes of rows that are none."""
+"""What a batch can read, and what becomes of rows that are not valid."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def test_quotes_within_plain_cells_hide_no_newline(
     assert carried(tmp_path, "note") == ['5" pipe', "two\nlines", 'a"b"', 'x, "y"', '6"'] * 6
 
 
-def test_rows_that_are_none_are_set_aside_with_their_lines(
+def test_rows_that_are_not_valid_are_set_aside_with_their_lines(
     predict: Predict, tmp_path: Path, small_parts: None
 ) -> None:
     lines = [
@@ -213,7 +213,7 @@ def test_rows_that_are_none_are_set_aside_with_their_lines(
         ("\ufeffid,note,code," + "x" * 2**20, "the header does not end; is it a CSV file"),
     ],
 )
-def test_a_file_that_is_no_table_is_named(
+def test_a_file_that_is_not_a_table_is_named(
     predict: Predict, tmp_path: Path, text: str | bytes, message: str
 ) -> None:
     source = written(tmp_path / "in.csv", text)
@@ -373,7 +373,7 @@ def test_rows_that_the_model_has_no_finite_answer_to_are_set_aside(
     assert found[0][1:3] == ("", "not values that the model has a finite answer to")
 
 
-def test_lines_that_are_no_records_are_set_aside(
+def test_lines_that_are_not_records_are_set_aside(
     predict: Predict, tmp_path: Path, small_parts: None
 ) -> None:
     lines = [

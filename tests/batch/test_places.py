@@ -1,4 +1,4 @@
-"""Where batches read and write: nothing that is not theirs is lost, whatever a place is called."""
+"""Where batches read and write: no foreign file is lost, whatever a place is called."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_the_input_is_never_the_output(
 def test_an_output_that_the_next_run_would_read_is_refused(
     predict: Predict, here: Path, source: str, output: str
 ) -> None:
-    with pytest.raises(TableError, match="so that the next run would read it"):
+    with pytest.raises(TableError, match="so the next run would read it"):
         predict(source, output)
     assert not (here / output).exists()
     assert predict("*.csv", "below/o.csv").predicted == 20
@@ -75,7 +75,7 @@ def test_an_output_that_the_next_run_would_read_is_refused(
 def test_a_directory_that_holds_anything_else_is_not_replaced(predict: Predict, here: Path) -> None:
     (here / "res").mkdir()
     (here / "res/thesis.txt").write_text("years of work")
-    with pytest.raises(TableError, match=r"res/: holds thesis.txt, which is no part of a batch"):
+    with pytest.raises(TableError, match=r"res/: holds thesis.txt, which is not a part of a batch"):
         predict("in.csv", "res/")
     assert (here / "res/thesis.txt").read_text() == "years of work"
     (here / "res/thesis.txt").unlink()

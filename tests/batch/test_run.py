@@ -188,7 +188,7 @@ def test_a_table_that_does_not_fit_is_named(
         predict(november, tmp_path / "out.csv")
 
 
-def test_text_that_is_no_utf_8_is_set_aside(
+def test_text_that_is_not_utf_8_is_set_aside(
     predict: Predict, november: Path, tmp_path: Path
 ) -> None:
     november.write_bytes(november.read_bytes().replace(b",EWR", b",\xff\xfe\xff", 1))

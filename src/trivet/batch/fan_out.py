@@ -1,4 +1,4 @@
-"""Parts spread over processes of this machine, or over a Dask cluster: one call for both."""
+"""Parts spread over processes of this machine or over a Dask cluster, by the same call."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from trivet.batch.tally import PartResult
 from trivet.batch.work import Job, predict_part
 from trivet.errors import BatchError, SettingsError
 
-#: So often in a row a worker may be lost before any part is done.
+#: The most times in a row that a worker may be lost without a part being finished.
 MOST_LOSSES = 3
 
 
 def fan_out(
     job: Job, parts: Callable[[], Iterable[Part]], workers: int, cluster: str | None
 ) -> Generator[PartResult, None, None]:
-    """Results of all parts, in order; ``parts`` gives them anew where a worker was lost."""
+    """The results of all parts, in order; ``parts`` lists them again after a worker was lost."""
     done = losses = 0
     while True:
         try:
@@ -38,25 +38,27 @@ def fan_out(
                         yield result
                         done, losses = done + 1, 0
                 finally:
-                    with suppress(ValueError):  # just now being asked for one more
+                    with suppress(ValueError):  # it is just being asked for one more
                         tasks.close()
-                    with warnings.catch_warnings(action="ignore"):  # of parts that nobody waits for
+                    with warnings.catch_warnings(
+                        action="ignore"
+                    ):  # about parts that nobody waits for
                         results.close()
             return
-        except TerminatedWorkerError as error:  # killed, perhaps for want of memory
+        except TerminatedWorkerError as error:  # killed, perhaps because memory ran out
             losses += 1
             if losses == MOST_LOSSES:
                 raise BatchError(
-                    f"a worker process was ended from outside {MOST_LOSSES} times at part {done}, "
-                    "as it is when memory runs out; give it more, fewer --workers or fewer "
-                    "--chunk-rows, and go on with --resume"
+                    f"a worker process was killed {MOST_LOSSES} times at part {done}, as happens "
+                    "when memory runs out; give it more memory, fewer --workers or a smaller "
+                    "--chunk-rows, and continue with --resume"
                 ) from error
 
 
 @contextmanager
 def _backend(job: Job, workers: int, cluster: str | None) -> Iterator[None]:
     if cluster is None:
-        # Each process has one thread, so that they don't fight for cores; one alone has them all.
+        # Several processes get one thread each, so as not to compete for cores; one gets them all.
         threads = 1 if workers > 1 else None
         with parallel_config(
             "loky",
@@ -78,7 +80,7 @@ def _backend(job: Job, workers: int, cluster: str | None) -> Iterator[None]:
 
 
 def _end_with(parent: int) -> None:
-    """Let this process end soon after its parent, also where that was killed."""
+    """Make this process end soon after its parent, even if that is killed."""
 
     def watch() -> None:
         while os.getppid() == parent:

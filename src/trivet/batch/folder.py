@@ -111,5 +111,5 @@ def writing_to(name: str) -> Iterator[None]:
     except (OSError, pa.ArrowException) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-        room = "; make room, and go on with --resume" if full else ""
+        room = "; make room, and continue with --resume" if full else ""
         raise TableError(f"{name}: can't be written ({reason}){room}") from error

@@ -29,7 +29,7 @@ def absent_features(files: Sequence[TableFile], contract: Contract) -> list[str]
                 absent[column.name] = None
             elif pa.types.is_nested(kind := file.schema.field(column.name).type):
                 raise TableError(
-                    f"{name}: column {column.name!r} holds {kind}; a feature is one value a row"
+                    f"{name}: column {column.name!r} holds {kind}; a feature is one value per row"
                 )
     return list(absent)
 
@@ -63,6 +63,6 @@ def carried_columns(
             elif field.type != first.type and not pa.types.is_null(field.type):
                 raise TableError(
                     f"{name}: column {field.name!r} is {field.type}, but {first.type} in {source}; "
-                    "predict the two into outputs of their own"
+                    "predict the two into separate outputs"
                 )
     return pa.schema([found[name][0] for name in dict.fromkeys(columns or found)])

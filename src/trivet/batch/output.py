@@ -1,4 +1,4 @@
-"""Where predictions go: one file, or a directory of parts."""
+"""The output: one file, or a directory with one file per part."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from trivet.batch.shards import ShardFormat
 from trivet.errors import TableError
 from trivet.files import canonical
 
-#: What files of a directory of parts are called.
+#: Names of the files in a directory of parts.
 PART = re.compile(r"part-\d{5,}\.(csv|parquet)")
 
 
 @dataclass(frozen=True)
 class Output:
-    """Where predictions go: one file, or a directory of parts, which is written ``name/``."""
+    """Where predictions go. ``name`` is its name in messages; ``name/`` asks for a directory."""
 
     name: str
     address: str
@@ -27,7 +27,7 @@ class Output:
 
     @classmethod
     def of(cls, text: str) -> Output:
-        """The output that a text names; raises `TableError` for one that can't be written."""
+        """The output of an address; raises `TableError` if it cannot be written."""
         directory, address = text.endswith("/"), canonical(text)
         ending = PurePosixPath(address).suffix.lower()
         if directory and ending not in (".csv", ".parquet"):
@@ -43,19 +43,19 @@ class Output:
             others = [name for name in Folder(address).names() if not PART.fullmatch(name)]
             if others:
                 raise TableError(
-                    f"{text}: holds {others[0]}, which is no part of a batch and would be lost; "
+                    f"{text}: holds {others[0]}, which is not a part of a batch and would be lost; "
                     "choose another directory"
                 )
         return cls(text.rstrip("/"), address, "csv" if ending == ".csv" else "parquet", directory)
 
     def beside(self, ending: str) -> tuple[Folder, str]:
-        """The file that goes with the output, of its name and an ``ending``: folder and name."""
+        """The folder and name of a file next to the output: the output's name and an ``ending``."""
         parent, _, name = self.address.rpartition("/")
         return Folder(parent or "/"), name + ending
 
     @property
     def shard(self) -> ShardFormat:
-        """What the shards are, so that making them one is cheap."""
+        """The format of shards, chosen so that joining them is cheap."""
         if self.format == "csv":
             return "csv with header" if self.directory else "csv"
         return "parquet" if self.directory else "arrow"

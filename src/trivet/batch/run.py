@@ -1,8 +1,8 @@
-"""Batch inference at any size: rows in are rows predicted and rows rejected.
+"""Batch inference at any size: every row is either predicted or rejected.
 
-The input is cut into parts. Each is predicted by itself, in one of several processes, into a shard
-of the output; the shards become the output in order, as they are done. All stands in a folder
-beside the output until it is whole.
+The input is cut into parts. Each is predicted on its own, in one of several processes, into a shard
+of the output. The shards are joined in order, as they are done, in a staging folder next to the
+output; when all are, one rename publishes it.
 """
 
 from __future__ import annotations
@@ -39,34 +39,33 @@ from trivet.rows.readers.table import TableFile, Wanted
 from trivet.rows.rejects import too_many
 from trivet.rows.sources import STANDARD, find_sources
 
-#: Called with the rows and bytes done so far, and the bytes of all.
+#: Called with the rows and bytes done so far, and the bytes in all.
 Watch = Callable[[int, int, int], object]
 
 
 def batch_predict(settings: BatchSettings, watch: Watch = lambda *_: None) -> Summary:
     """Predict every row of ``input``; ``output`` appears whole or not at all.
 
-    The output holds the columns carried along, then ``prediction``, for a classifier
-    ``probability_LABEL`` a label, and ``model_version``. Rejected rows go to
-    ``OUTPUT.rejected.csv``, the summary to ``OUTPUT.summary.json``. ``watch`` is called
-    after each part; what a previous run has done doesn't count. Raises `TrivetError`, also for a
-    KeyboardInterrupt.
+    The output has the columns carried along, then ``prediction``, a classifier's
+    ``probability_LABEL`` per label, and ``model_version``. Rejected rows go to
+    ``OUTPUT.rejected.csv``, the summary to ``OUTPUT.summary.json``. ``watch`` is called after each
+    part, without what a previous run has done. Raises `TrivetError`, also for a KeyboardInterrupt.
     """
     artifact = ModelStore(settings.models_dir).artifact(settings.model, settings.model_version)
-    Predictor.load(artifact)  # proven here before any work is begun
+    Predictor.load(artifact)  # proven here, before any work starts
     try:
         if settings.output == STANDARD:
             return _run_to_stdout(settings, artifact, watch)
         return _run(settings, Output.of(settings.output), artifact, watch)
     except KeyboardInterrupt:
         raise StoppedError(
-            f"{settings.output}: stopped before all was predicted, so it is not written; go on "
-            "with --resume"
+            f"{settings.output}: stopped before all was predicted, so it is not written; "
+            "continue with --resume"
         ) from None
 
 
 def _run_to_stdout(settings: BatchSettings, artifact: Artifact, watch: Watch) -> Summary:
-    """As to a file, which is then copied; rejected rows stay in the working directory."""
+    """Write a temporary file, then copy it; rejected rows go to the working directory."""
     if sys.stdout is None:
         raise TableError("standard output: is closed; name a file")
     with tempfile.TemporaryDirectory() as folder:
@@ -110,18 +109,6 @@ def _run(settings: BatchSettings, output: Output, artifact: Artifact, watch: Wat
         return summary
 
 
-def _watched(results: Iterable[PartResult], total: int, watch: Watch) -> Iterator[PartResult]:
-    rows = done = 0
-    watch(rows, done, total)
-    for result in results:
-        if result.resumed:
-            total -= result.weight
-        else:
-            rows, done = rows + result.rows, done + result.weight
-        watch(rows, done, total)
-        yield result
-
-
 def _inputs(settings: BatchSettings, output: Output, spool: Path) -> list[TableFile]:
     sources = find_sources(settings.input, spool)
     for source in sources:
@@ -131,7 +118,7 @@ def _inputs(settings: BatchSettings, output: Output, spool: Path) -> list[TableF
         read = canonical(settings.input)
         if output.address.startswith(f"{read}/") or PurePosixPath(output.address).match(read):
             raise TableError(
-                f"{output.name}: lies in the input {settings.input}, so that the next run would "
+                f"{output.name}: is inside the input {settings.input}, so the next run would "
                 "read it; write to another place"
             )
     return [readers.columns(source, settings.delimiter) for source in sources]
@@ -163,7 +150,7 @@ def _job(
 
 def _sealed(artifact: Artifact, portable: bool) -> SealedModel:
     contents = None
-    if portable:  # for workers that don't see the store
+    if portable:  # for workers that cannot reach the store
         contents = artifact.verify() | {MANIFEST: (artifact.path / MANIFEST).read_bytes()}
     return SealedModel(artifact.path.resolve(), artifact.manifest.version, contents)
 
@@ -184,8 +171,20 @@ def _plan(
     )
 
 
+def _watched(results: Iterable[PartResult], total: int, watch: Watch) -> Iterator[PartResult]:
+    rows = done = 0
+    watch(rows, done, total)
+    for result in results:
+        if result.resumed:
+            total -= result.weight
+        else:
+            rows, done = rows + result.rows, done + result.weight
+        watch(rows, done, total)
+        yield result
+
+
 def _check(summary: Summary, settings: BatchSettings, output: Output) -> None:
-    """Raise `BatchError` where a row is lost, and `TooManyRejected`."""
+    """Raise `BatchError` if a row was lost, `TooManyRejected` if too many were rejected."""
     if summary.rows != summary.predicted + summary.rejected:
         raise BatchError(
             f"{summary.rows:,} rows were read, but {summary.predicted:,} predicted and "
@@ -195,6 +194,6 @@ def _check(summary: Summary, settings: BatchSettings, output: Output) -> None:
         raise too_many(
             summary.rejected_by_reason,
             summary.rows,
-            f" and go on with --resume; nothing was predicted into {output.name}; the rows are in "
+            f" and continue with --resume; {output.name} was not written; the rows are in "
             f"{output.name}{REJECTED}",
         )

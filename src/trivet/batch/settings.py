@@ -13,7 +13,7 @@ from trivet.rows.rejects import ONE_PERCENT, MaxRejected
 class BatchSettings:
     """Settings of one batch run; ``input`` and ``output`` are paths, addresses, or ``-`` for stdio.
 
-    ``columns`` are copied to the output, by default all that are not features.
+    ``columns`` are copied to the output; by default, all that are not features are.
     """
 
     input: str

@@ -1,4 +1,4 @@
-"""The shard of a part, as it is written, and all shards as one file."""
+"""Shards: one is written per part, and all are joined into one file."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-#: A row group of Parquet has so many bytes, or all rows of a part.
+#: Bytes in a row group of the output, or fewer at the end of a part.
 GROUP_BYTES = 64 * 2**20
-#: What a shard is, so that joining them is cheap.
+#: The format of a shard.
 ShardFormat = Literal["csv", "csv with header", "parquet", "arrow"]
 
 
@@ -25,7 +25,7 @@ ShardFormat = Literal["csv", "csv with header", "parquet", "arrow"]
 def shard_writer(
     stream: Any, shard: ShardFormat, schema: pa.Schema, delimiter: str
 ) -> Iterator[Any]:
-    """What takes one part's tables of predictions, by its ``write``."""
+    """A writer with a ``write`` method, for the tables of one part."""
     if shard == "parquet":
         with pa.parquet.ParquetWriter(stream, schema) as parquet:
             yield parquet
@@ -49,7 +49,7 @@ def csv_header(names: Iterable[str], delimiter: str) -> bytes:
 def joining(
     stream: Any, file_format: Literal["csv", "parquet"], schema: pa.Schema, delimiter: str
 ) -> Iterator[Any]:
-    """A function that takes the shards of all parts as streams, in order, and makes them one."""
+    """A function that appends a shard, given as a stream, to one file."""
     if file_format == "csv":
         stream.write(csv_header(schema.names, delimiter))
         yield lambda shard: shutil.copyfileobj(shard, stream, 2**20)
@@ -70,21 +70,21 @@ def joining(
 
 
 class _CsvWriter:
-    """Writes tables as CSV without a header; a text is quoted only where it needs to be."""
+    """Writes tables as CSV without a header; a cell is quoted only if it has to be."""
 
     def __init__(self, stream: Any, delimiter: str) -> None:
         self._stream, self._delimiter = stream, delimiter
         self._special = f'["\r\n{re.escape(delimiter)}]'
 
     def write(self, table: pa.Table) -> None:
-        """Write some rows more."""
+        """Write some more rows."""
         options = pa.csv.WriteOptions(
             include_header=False, delimiter=self._delimiter, quoting_style="none"
         )
         buffer = io.BytesIO()
         try:
             pa.csv.write_csv(table, buffer, options)
-        except pa.ArrowInvalid:  # a text holds a delimiter, a quote or a newline
+        except pa.ArrowInvalid:  # some cell holds a delimiter, a quote or a newline
             buffer = io.BytesIO(self._quoted(table))
         self._stream.write(buffer.getbuffer())
 

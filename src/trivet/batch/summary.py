@@ -1,4 +1,4 @@
-"""What became of the rows of a run: all parts together."""
+"""What became of the rows of a whole run."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from trivet.batch.tally import QUANTILES, PartResult
 from trivet.model.artifact import Manifest
 from trivet.rows.contract import Contract, Frozen
 
-#: The quantiles that a summary shows of a regression's predictions.
+#: The quantiles of a regression's predictions that a summary shows.
 SHOWN = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
-#: A feature is shown if it is missing this much more, or less, often than in training.
+#: A feature is shown if the share that is missing differs this much from training.
 NOTABLE = 0.01
 
 
 class FeatureRates(Frozen):
-    """Shares of predicted rows, from 0 to 1, beside the share that was missing in training."""
+    """Shares of the predicted rows, from 0 to 1, and what was missing in training."""
 
     missing: float
     missing_in_training: float
@@ -26,11 +26,11 @@ class FeatureRates(Frozen):
 
 
 class Summary(Frozen):
-    """A run: rows in are rows predicted and rows rejected.
+    """A run: every row is either predicted or rejected.
 
-    ``predictions`` counts labels, or has quantiles of a regression by share, over parts.
-    ``rows_per_second`` leaves out what a previous run has done. ``absent`` are features without a
-    column, ``not_carried`` columns that came too late in the input to be carried.
+    ``predictions`` counts labels; of a regression, it has quantiles by share. ``rows_per_second``
+    leaves out what a previous run has done. ``absent`` names features without a column,
+    ``not_carried`` columns that were found too late to be carried.
     """
 
     model: str
@@ -54,7 +54,7 @@ def summarise(
     absent: Sequence[str],
     all_carried: bool,
 ) -> Summary:
-    """All parts of a run together; ``all_carried`` says whether all columns were to be carried."""
+    """The summary of all parts; ``all_carried`` says whether all columns should be carried."""
     late = {name for result in results for name in result.late} if all_carried else set()
     contract = manifest.contract
     rows = sum(result.rows for result in results)
@@ -90,7 +90,7 @@ def summarise(
 
 
 def lines_of(summary: Summary, output: str) -> Iterator[str]:
-    """A summary for people: what became of the rows, and what is unusual about them."""
+    """A summary to be read: what became of the rows, and what is unusual about them."""
     model = f"{summary.model} {summary.model_version}"
     yield f"{summary.predicted:,} rows predicted by {model}: {output}"
     became = f"{summary.predicted:,} predicted + {summary.rejected:,} rejected"
@@ -112,7 +112,7 @@ def lines_of(summary: Summary, output: str) -> Iterator[str]:
     for name in summary.not_carried:
         yield (
             f"field {name!r} first occurs after the beginning of a file and was not copied to the "
-            "output; --columns can name it"
+            "output; name it in --columns"
         )
 
 

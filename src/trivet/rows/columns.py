@@ -1,7 +1,7 @@
-"""From the columns of a table to numbers, by the encoding that `trivet.rows.values` defines.
+"""Columns of a table as numbers, in the encoding that `trivet.rows.values` defines.
 
-A column of a file is an Arrow array, or for JSON a list of values. Where it can, it is cast whole;
-else each different value is encoded once, by the encoder that records go through.
+A column is an Arrow array, or a list of JSON values. Arrow casts a whole array of numbers at once.
+Of any other array, each distinct value is encoded once, by the encoder of records.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ Cells: TypeAlias = "pa.Array | pa.ChunkedArray | list[object]"
 
 
 def encode_columns(cells: Mapping[str, Cells], contract: Contract, rows: int) -> Rows:
-    """The features of so many rows, (rows x features), column-major, as `encode_cells` has each.
+    """The features of ``rows`` rows, (rows x features), column-major, encoded by `encode_cells`.
 
-    One that has no cells is missing in every row.
+    A feature that has no cells is missing in every row.
     """
     encoded = np.full((rows, len(contract.columns)), np.nan, order="F")
     for position, column in enumerate(contract.columns):
@@ -40,7 +40,7 @@ def encode_columns(cells: Mapping[str, Cells], contract: Contract, rows: int) ->
 
 
 def encode_cells(cells: Cells, column: Column) -> Rows:
-    """One column as floats, (rows,): NaN where missing, infinite where a cell is unfit."""
+    """One column as floats, (rows,): NaN if missing, infinite if unfit."""
     if isinstance(cells, list):
         return _encode_each(cells, column, lambda value: value)
     values = _one_array(cells)
@@ -57,7 +57,7 @@ def unfit_cells(numbers: Rows, column: Column) -> Mask:
 
 
 def require_columns(columns: Sequence[str], names: Iterable[str], source: Path | str) -> None:
-    """Raise `TableError` for the first name that is none of a table's columns."""
+    """Raise `TableError` for the first name that a table has no column for."""
     for name in names:
         if name not in columns:
             header = f"; its header is {', '.join(columns)}"
@@ -71,7 +71,7 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def as_json_value(value: Any, kind: Kind) -> object:
-    """A cell's value as JSON would hold it; raises `Unfit` for text that holds none."""
+    """A cell's value as JSON would hold it; raises `Unfit` for text that is no such value."""
     if isinstance(value, str):
         return parse_cell(kind, value)
     if isinstance(value, Decimal):
@@ -82,7 +82,7 @@ def as_json_value(value: Any, kind: Kind) -> object:
 
 
 def python_values(values: pa.Array) -> list[object]:
-    """The values of an array; a moment beyond Python's years is its number, as text."""
+    """The values of an array; a time outside Python's years 1 to 9999 is its number, as text."""
     try:
         return list(values.to_pylist())
     except (OverflowError, ValueError):
@@ -92,7 +92,7 @@ def python_values(values: pa.Array) -> list[object]:
 def _encode_each(
     values: Iterable[object], column: Column, read: Callable[[object], object]
 ) -> Rows:
-    """The numbers of what ``read`` makes of values, one by one; it may raise `Unfit`."""
+    """Values as floats, one by one, after ``read``, which may raise `Unfit`."""
     encode = column_encoder(column)
 
     def number_of(value: object) -> float:
@@ -111,20 +111,20 @@ def _one_array(cells: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 
 def _encode_coded(coded: pa.DictionaryArray, column: Column) -> Rows:
-    """Each different value encoded once."""
-    different = coded.dictionary
-    numbers = _cast(different, column)
+    """A dictionary array as floats: each distinct value is encoded once."""
+    distinct = coded.dictionary
+    numbers = _cast(distinct, column)
     if numbers is None:
         read = partial(as_json_value, kind=column.kind)
-        numbers = _encode_each(python_values(different), column, read)
-    missing = len(different)
+        numbers = _encode_each(python_values(distinct), column, read)
+    missing = len(distinct)
     positions = coded.indices.fill_null(missing).to_numpy(zero_copy_only=False)
     spread: Rows = np.append(numbers, np.nan)[positions]
     return spread
 
 
 def _cast(values: pa.Array, column: Column) -> Rows | None:
-    """A column of numbers, cast whole at once; None where that can't be."""
+    """A column of numbers as floats, cast as a whole; None if Arrow cannot do that."""
     if column.kind not in ("number", "integer"):
         return None
     if is_text(values.type):
@@ -142,14 +142,14 @@ def _cast(values: pa.Array, column: Column) -> Rows | None:
     return numbers
 
 
+def _without_missing_words(words: pa.Array) -> pa.Array:
+    trimmed = pc.utf8_trim_whitespace(words)
+    missing = pc.is_in(pc.utf8_lower(trimmed), pa.array(sorted(MISSING_WORDS)))
+    return pc.if_else(missing, None, trimmed)
+
+
 def _python_value(value: pa.Scalar) -> object:
     try:
         return value.as_py()
     except (OverflowError, ValueError):
         return str(value.value)
-
-
-def _without_missing_words(words: pa.Array) -> pa.Array:
-    trimmed = pc.utf8_trim_whitespace(words)
-    missing = pc.is_in(pc.utf8_lower(trimmed), pa.array(sorted(MISSING_WORDS)))
-    return pc.if_else(missing, None, trimmed)

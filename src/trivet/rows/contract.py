@@ -1,6 +1,6 @@
 """The contract: what a row is. Inferred once from a training table, then checked everywhere.
 
-Needs pydantic alone, so each leg, and any client, can read one.
+Needs nothing but pydantic, so every leg, and any client, can read it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Record = dict[str, Value]
 
 
 class Frozen(BaseModel):
-    """A value that is stored with a model: immutable, and strict about unknown keys."""
+    """A value that is stored in a file: immutable, and strict about unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -26,9 +26,9 @@ class Frozen(BaseModel):
 class Column(Frozen):
     """One feature: its kind, whether it may be missing, and what training saw of it.
 
-    ``minimum`` and ``maximum`` are numbers, or ISO 8601 text for a timestamp; values beyond them
-    are accepted, as are categories that training did not see. ``missing`` is the share of training
-    rows without a value, from 0 to 1.
+    ``minimum`` and ``maximum`` are numbers, or for a timestamp ISO 8601 text. Values outside them
+    are accepted, and so are categories that training did not see. ``missing`` is the share of
+    training rows without a value, from 0 to 1.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Column(Frozen):
 
 
 class Target(Frozen):
-    """What is predicted; ``labels`` are a classifier's classes, sorted, in the type they had."""
+    """What is predicted; ``labels`` are a classifier's classes, sorted, in their own type."""
 
     name: str
     task: Task
@@ -49,26 +49,26 @@ class Target(Frozen):
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        """The labels as JSON writes them: what a key or a column of probabilities is called."""
+        """The labels as JSON writes them: names of keys, and of columns of probabilities."""
         return tuple(
             label if isinstance(label, str) else str(label).lower() for label in self.labels
         )
 
     @property
     def answer_names(self) -> tuple[str, ...]:
-        """What the columns of answers are called: the prediction, and a probability per label."""
+        """Names of the columns of answers: the prediction, and a probability per label."""
         return ("prediction", *(f"probability_{name}" for name in self.label_names))
 
 
 class LeftOut(Frozen):
-    """A column of the training table that is no feature, and why."""
+    """A column of the training table that is not a feature, and why."""
 
     name: str
     reason: str
 
 
 class Contract(Frozen):
-    """What a row is: the features in order, and the columns that may stand beside them."""
+    """What a row is: the features in order, and the other columns that it may have."""
 
     columns: tuple[Column, ...]
     target: Target
@@ -83,13 +83,13 @@ class Contract(Frozen):
 
     @property
     def ignored_names(self) -> frozenset[str]:
-        """Names that a record may hold beside the features: they do not touch the prediction."""
+        """Names that a record may have besides the features; they do not affect the prediction."""
         others = (column.name for column in self.left_out)
         return frozenset((*self.identifiers, *others, self.target.name))
 
     @property
     def known_names(self) -> frozenset[str]:
-        """Names that a record may hold."""
+        """All names that a record may have."""
         return self.ignored_names.union(self.feature_names)
 
     def of_kind(self, *kinds: Kind) -> Iterator[str]:

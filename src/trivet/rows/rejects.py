@@ -1,4 +1,4 @@
-"""Rows that are set aside: what is wrong with them, and how many of them are too many."""
+"""Rejected rows: what is wrong with them, and how many are too many."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ NOT_UTF8 = "not UTF-8"
 
 @dataclass(frozen=True)
 class Reject:
-    """A row that is set aside: its first line, the column and the reason, and its raw bytes.
+    """A rejected row: its first line, the column at fault, the reason, and the raw bytes.
 
-    Lines count from 1; in a file without lines they are rows. ``column`` is empty where the row as
-    a whole is at fault.
+    Lines count from 1; a file without lines has rows instead. ``column`` is empty if the whole row
+    is at fault.
     """
 
     line: int
@@ -29,7 +29,7 @@ class Reject:
 
     @property
     def cause(self) -> str:
-        """The reason, with the column where there is one."""
+        """The reason, after the column if there is one."""
         return f"{self.column}: {self.reason}" if self.column else self.reason
 
 
@@ -42,7 +42,7 @@ class MaxRejected:
 
     @classmethod
     def parse(cls, text: str) -> MaxRejected:
-        """The limit that a text stands for: ``100``, or ``1%``; raises `ValueError`."""
+        """The limit from text such as ``100`` or ``1%``; raises `ValueError`."""
         is_share = text.endswith("%")
         number = float(text[:-1]) / 100 if is_share else int(text)
         if not 0 <= number <= (1 if is_share else number):
@@ -53,20 +53,20 @@ class MaxRejected:
         return f"{self.number * 100:g}%" if self.is_share else str(self.number)
 
     def allows(self, rejected: int, rows: int) -> bool:
-        """Whether so many of the rows may be rejected."""
+        """Whether this many of all rows may be rejected."""
         return rejected <= (self.number * rows if self.is_share else self.number)
 
     def stops_at(self, rejected: int) -> bool:
-        """Whether this many are too many, however many rows are still to come."""
+        """Whether this many are too many, no matter how many rows are still to come."""
         return not self.is_share and rejected > self.number
 
 
-#: What is allowed by default.
+#: The default.
 ONE_PERCENT = MaxRejected(0.01, is_share=True)
 
 
 def rejected_csv(source: str, rejects: Iterable[Reject]) -> bytes:
-    """The rejected rows of one source as CSV without a header; a row's bytes stay as they are."""
+    """The rejected rows of one source as CSV without a header; their raw bytes are unchanged."""
     lines = io.StringIO()
     writer = csv.writer(lines, lineterminator="\n")
     for reject in rejects:
@@ -76,7 +76,7 @@ def rejected_csv(source: str, rejects: Iterable[Reject]) -> bytes:
 
 
 def too_many(rejected: Mapping[str, int], rows: int, then: str) -> TooManyRejected:
-    """The error for more rejected rows, counted by cause, than are allowed; ``then`` ends it."""
+    """The error for too many rejected rows, counted by cause; ``then`` ends the message."""
     causes = ", ".join(f"{cause} ({count:,})" for cause, count in rejected.items())
     encoding = any(cause.endswith(NOT_UTF8) for cause in rejected)
     fix = "save the file as UTF-8" if encoding else "correct the rows"

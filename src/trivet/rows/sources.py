@@ -122,7 +122,7 @@ def find_sources(address: str, spool: Path) -> list[Source]:
 
 def _standard_input(spool: Path) -> Source:
     if sys.stdin is None:
-        raise TableError(f"{STANDARD_INPUT}: is closed; name a file, or send one")
+        raise TableError(f"{STANDARD_INPUT}: is closed; name a file, or pipe one in")
     with spool.open("w+b") as file:
         shutil.copyfileobj(sys.stdin.buffer, file, 2**20)
         file.seek(0)
@@ -168,8 +168,8 @@ def _format_of(name: str) -> tuple[Format, Compression | None]:
     ending = path.with_suffix("").suffix if compression else path.suffix
     if ending not in FORMATS or (compression and FORMATS[ending] not in ("csv", "jsonl")):
         raise TableError(
-            f"{name}: the file's name must end in {', '.join(FORMATS)}, or for text in "
-            "one of these and .gz or .zst"
+            f"{name}: the file's name must end in {', '.join(FORMATS)}; after text, .gz or "
+            ".zst may follow"
         )
     return FORMATS[ending], compression
 

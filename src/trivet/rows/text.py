@@ -1,7 +1,7 @@
-"""Records in a stream of text: where they end, and what each is as it stood.
+"""Records in a stream of text: where each ends, and its raw bytes.
 
-A file is cut at ends of records into parts, and a part into blocks, without parsing it. A newline
-between quotes ends no record. Bytes are kept as they are, whether they are UTF-8 or not.
+Text is cut between records without parsing it; a newline between quotes does not end a record.
+Bytes are kept as they are, even if they are not UTF-8.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import Any
 
 import numpy as np
 
-#: A record beyond this many bytes is taken for a quote that was never closed.
+#: A record longer than this, in bytes, must be a quote that was never closed.
 LONGEST = 64 * 2**20
 BOM = b"\xef\xbb\xbf"
 QUOTE, NEWLINE, RETURN = ord('"'), ord("\n"), ord("\r")
 
 
 class Endless(ValueError):
-    """What keeps a record from ending."""
+    """A record does not end; the text says why."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a file of text is laid out: in JSON Lines, a quote doesn't hide a newline."""
+    """How a text file is laid out. If it is not ``quoted``, every newline ends a record."""
 
     delimiter: str = ","
     newline: bytes = b"\n"
@@ -40,7 +40,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class RawRow:
-    """One row of a CSV as it stands: the number of its first line, from 1, its bytes, its cells."""
+    """One row of a CSV: the number of its first line, its raw bytes, and its cells as Latin-1."""
 
     line: int
     raw: bytes
@@ -50,8 +50,8 @@ class RawRow:
 def blocks(stream: Any, length: int | None, size: int, layout: Layout) -> Iterator[bytes]:
     """Whole records, about ``size`` bytes at a time, from the next ``length`` bytes of a stream.
 
-    The stream stands at the start of a record; a length of None is all of it. Raises `Endless`
-    where the next record has no end.
+    The stream must be at the start of a record. A length of None means all that follows. Raises
+    `Endless` if a record does not end.
     """
     left = sys.maxsize if length is None else length
     rest = b""
@@ -70,10 +70,10 @@ def blocks(stream: Any, length: int | None, size: int, layout: Layout) -> Iterat
 
 
 def raw_rows(block: bytes, line: int, layout: Layout) -> Iterator[RawRow]:
-    """The records of a block of CSV whose first line has the number ``line``; blank ones too."""
+    """The records of a block of CSV, blank lines too; ``line`` is the number of its first line."""
     taken: list[str] = []
 
-    def lines() -> Iterator[str]:  # Latin-1 keeps every byte; each line keeps its end
+    def lines() -> Iterator[str]:  # Latin-1 keeps every byte; lines keep their ends
         for text in io.StringIO(block.decode("latin-1"), newline=""):
             taken.append(text)
             yield text
@@ -87,12 +87,12 @@ def raw_rows(block: bytes, line: int, layout: Layout) -> Iterator[RawRow]:
 
 def split_cells(lines: Iterable[str], delimiter: str = ",") -> Iterator[list[str]]:
     """The cells of each row of a CSV, of any length; ``lines`` keep their line ends."""
-    csv.field_size_limit(sys.maxsize)  # the module's, for all threads: set by all who split alike
+    csv.field_size_limit(sys.maxsize)  # global to the module, so set to the same value every time
     return csv.reader(lines, delimiter=delimiter)
 
 
 def read_fully(stream: Any, size: int) -> bytes:
-    """As many bytes as asked for, unless the stream ends: a compressed one may give fewer."""
+    """The next ``size`` bytes, or all that are left; a compressed stream may give fewer at once."""
     pieces: list[bytes] = []
     while size > 0 and (piece := stream.read(size)):
         pieces.append(bytes(piece))
@@ -101,7 +101,7 @@ def read_fully(stream: Any, size: int) -> bytes:
 
 
 def _end_of_records(block: bytes, layout: Layout) -> int:
-    """Where the last whole record of a block ends; 0 where none does."""
+    """Where the last whole record of a block ends; 0 if none does."""
     if not layout.quoted or b'"' not in block:
         return block.rfind(layout.newline) + 1
     text = np.frombuffer(block, np.uint8)
@@ -114,10 +114,10 @@ def _end_of_records(block: bytes, layout: Layout) -> int:
 
 
 def _quotes_alternate(text: Any, quotes: Any, layout: Layout) -> bool:
-    """Whether every second quote opens a cell, or goes on with one after a doubled quote.
+    """Whether every other quote opens a cell, or is the second of a doubled quote.
 
-    Then whether a place is between quotes is the parity of those before it. A quote within an
-    unquoted cell is plain text, and breaks that.
+    If so, a position is between quotes if the number of quotes before it is odd. A quote inside an
+    unquoted cell is plain text, which breaks that rule.
     """
     openings = quotes[::2]
     before = text[openings[openings > 0] - 1]
@@ -131,10 +131,12 @@ def _end_by_parsing(block: bytes, layout: Layout) -> int:
 
 
 def _ends_in_quotes(block: bytes, layout: Layout) -> bool:
-    """Whether the last record of a block is still between quotes where the block ends."""
+    """Whether a block ends between quotes."""
     if not layout.quoted or b'"' not in block:
         return False
     *_, last = raw_rows(block, 1, layout)
-    longer = last.raw.rstrip(b"\r\n") + layout.delimiter.encode()  # one cell more, unless quoted
+    longer = (
+        last.raw.rstrip(b"\r\n") + layout.delimiter.encode()
+    )  # adds a cell, unless between quotes
     *_, probed = raw_rows(longer, 1, layout)
     return len(probed.cells) == len(last.cells)

@@ -1,4 +1,4 @@
-"""From values to numbers: one row becomes one float64 per feature, in the contract's order.
+"""Values as numbers: a row becomes one float64 per feature, in the contract's order.
 
 ======================  ======================================================================
 kind                    its number
@@ -6,12 +6,12 @@ kind                    its number
 number, integer         the value
 boolean                 0.0 or 1.0
 category                the position in ``categories``; -1.0 for one that training did not see
-timestamp               seconds since 1970-01-01 UTC; one without an offset is read as UTC
+timestamp               seconds since 1970-01-01 UTC; without an offset, it is read as UTC
 missing, of any kind    NaN
 ======================  ======================================================================
 
-Absent, ``null``, ``NaN``, an empty text and an empty cell are all missing. Both ways in are here:
-`RecordEncoder` takes the values of parsed JSON, `parse_cell` the text of a table's cell.
+An absent field, ``null``, ``NaN``, empty text and an empty cell are all missing. `RecordEncoder`
+takes values of parsed JSON; `parse_cell` turns the text of a cell into such a value.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from trivet.errors import Fault, RecordsRejected, nearest
 from trivet.rows.contract import Column, Contract, Kind, Record, Value
 
 UNSEEN = -1.0
-#: So many unknown fields of a request are compared with the known ones: it takes its time.
+#: The most unknown fields of a request that are compared with the known ones, which is slow.
 SUGGESTIONS = 20
-#: Faults of a request beyond this are not looked for.
+#: The most faults of a request that are listed.
 FAULTS_LISTED = 100
 
-#: The text that stands for any category that training did not see.
+#: The text for any category that training did not see.
 UNSEEN_LABEL = "<unseen>"
 
-#: Words that stand for a missing value in a text cell of any kind but category, in lower case.
+#: Words for a missing value in a cell, in lower case; a category may have such a name.
 MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "null", "none"})
 TRUE_WORDS = frozenset({"true", "1"})
 FALSE_WORDS = frozenset({"false", "0"})
@@ -49,7 +49,7 @@ EXPECTED: Mapping[Kind, str] = {
 
 
 class Unfit(ValueError):
-    """A value that its column can't hold; ``code`` is the fault's."""
+    """A value that its column cannot hold; ``code`` is that of the `Fault`."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -57,7 +57,7 @@ class Unfit(ValueError):
 
 
 class RecordEncoder:
-    """Turns records, as JSON has them, into rows of floats; lists the faults where it can't."""
+    """Turns records into rows of floats, or lists their faults."""
 
     def __init__(self, contract: Contract) -> None:
         self._encoders = [(column.name, column_encoder(column)) for column in contract.columns]
@@ -120,9 +120,9 @@ def column_encoder(column: Column) -> Callable[[object], float]:
 
 
 def parse_cell(kind: Kind, text: str) -> object:
-    """The value that a text cell of a table holds; raises `Unfit` where it holds none.
+    """The value in a text cell of a table; raises `Unfit` if there is none.
 
-    The result is what JSON would have held, so `column_encoder` takes it.
+    The result is what JSON would hold, so it can be given to `column_encoder`.
     """
     if kind == "category":
         return text
@@ -145,7 +145,7 @@ def parse_cell(kind: Kind, text: str) -> object:
 
 
 def category_text(value: object) -> str | None:
-    """What a category's value is called; None for one that is missing; raises `Unfit`."""
+    """The name of a category; None for a missing one; raises `Unfit`."""
     if type(value) is float and value.is_integer():
         value = int(value)
     if type(value) is int:  # codes such as 7 may be categories; in text they are "7"
@@ -157,7 +157,7 @@ def category_text(value: object) -> str | None:
 
 
 def to_value(column: Column, number: float) -> Value:
-    """The value that a number of an encoded row stands for; `UNSEEN_LABEL` for an unseen one."""
+    """The value behind an encoded number; `UNSEEN_LABEL` for a category that was not seen."""
     if number != number:
         return None
     match column.kind:
@@ -174,7 +174,7 @@ def to_value(column: Column, number: float) -> Value:
 
 
 def to_record(row: Iterable[float], contract: Contract) -> Record:
-    """The record that an encoded row stands for, a value a feature."""
+    """The record behind an encoded row, with one value per feature."""
     cells = zip(contract.columns, row, strict=True)
     return {column.name: to_value(column, number) for column, number in cells}
 
@@ -216,7 +216,7 @@ def _timestamp(value: object) -> float:
     try:
         moment = datetime.fromisoformat(value)
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return moment.astimezone(UTC).timestamp()  # which must lie in the years 1 to 9999, too
+        return moment.astimezone(UTC).timestamp()  # fails outside the years 1 to 9999
     except (ValueError, OverflowError):
         raise Unfit("type") from None
 

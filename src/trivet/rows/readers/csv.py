@@ -63,7 +63,7 @@ def _names(source: Source, header: RawRow) -> list[str]:
                 shown = "\\t" if other == "\t" else other
                 raise TableError(
                     f"{source.name}: has one column named {names[0]!r}: try --delimiter "
-                    f"'{shown}', or put the name in quotes if there is but one"
+                    f"'{shown}', or put the name in quotes if it is the only one"
                 )
     return names
 

@@ -29,7 +29,7 @@ def columns(source: Source, stream: BinaryIO, delimiter: str | None) -> TableFil
         beginning += read_fully(lines, LONGEST)
         names = _names_in(beginning)
     if not names:
-        raise TableError(f"{source.name}: holds no row; each line should be a JSON object")
+        raise TableError(f"{source.name}: has no rows; each line should be a JSON object")
     start = len(BOM) if beginning.startswith(BOM) else 0
     complete = not lines.read(1)
     return TableFile(source, text_schema(names), Layout(quoted=False), start, complete=complete)

@@ -66,7 +66,8 @@ def _batches(span: Span, stream: Any, names: list[str], most: int) -> Iterator[p
     position = ends[groups[0]] - counts[groups[0]] if groups else 0
     for batch in file.iter_batches(most, groups, names, use_threads=False):
         skipped = min(max(span.start - position, 0), batch.num_rows)
-        yield batch.slice(skipped, max(last - position - skipped, 0))
+        if skipped < batch.num_rows:
+            yield batch.slice(skipped, last - position - skipped)
         position += batch.num_rows
         if position >= last:
             return
