@@ -1,14 +1,30 @@
-"""The columns of the output: those carried along, the predictions, and the model's version."""
+"""Predicted rows, and the columns of the output: carried, predicted, and the model's version."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import pyarrow as pa
 
 from trivet.errors import TableError
 from trivet.model.predictor import Predictions
+from trivet.rows.arrays import Rows
 from trivet.rows.contract import Contract
+from trivet.rows.rejects import Reject
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A chunk's good rows, (rows x features), with their predictions and carried columns.
+
+    ``rejects`` are all other rows, by line.
+    """
+
+    rows: Rows
+    predictions: Predictions
+    carried: list[pa.ChunkedArray]
+    rejects: list[Reject]
 
 
 def output_schema(
@@ -41,9 +57,10 @@ def output_schema(
     return pa.schema([*carried, *added])
 
 
-def prediction_columns(predictions: Predictions, version: str, schema: pa.Schema) -> list[Any]:
-    """The columns that `output_schema` adds to those carried along."""
-    values = pa.array(predictions.values, schema.field("prediction").type)
-    shares = predictions.probabilities
+def output_table(predicted: Predicted, version: str, schema: pa.Schema) -> pa.Table:
+    """Predicted rows as `output_schema` has them."""
+    values = pa.array(predicted.predictions.values, schema.field("prediction").type)
+    shares = predicted.predictions.probabilities
     probabilities = [] if shares is None else [pa.array(share) for share in shares.T]
-    return [values, *probabilities, pa.repeat(version, len(values))]
+    versions = pa.repeat(version, len(values))
+    return pa.table([*predicted.carried, values, *probabilities, versions], schema=schema)

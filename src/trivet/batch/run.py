@@ -159,8 +159,7 @@ def _plan(
     settings: BatchSettings, artifact: Artifact, inputs: Sequence[TableFile], job: Job
 ) -> Plan:
     return Plan(
-        model=artifact.manifest.name,
-        model_version=artifact.manifest.version,
+        model=f"{artifact.manifest.name} {artifact.manifest.version}",
         inputs=tuple((each.source.address, each.source.size, each.source.stamp) for each in inputs),
         options={
             "columns": job.wanted.carried.names,

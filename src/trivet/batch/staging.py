@@ -24,15 +24,13 @@ class Plan(Frozen):
     """All that the result of a run depends on. A run can resume only one with the same plan."""
 
     model: str
-    model_version: str
     inputs: tuple[tuple[str, int, str], ...]
     options: dict[str, JsonValue]
 
     def difference(self, previous: Plan) -> str:
         """How the plan of the previous run differs from this one."""
-        if self.model_version != previous.model_version or self.model != previous.model:
-            model = f"{previous.model} {previous.model_version}"
-            return f"the model was {model} (choose --model-version)"
+        if self.model != previous.model:
+            return f"the model was {previous.model} (choose --model-version)"
         if self.inputs != previous.inputs:
             return "the input has changed since"
         return f"its options were {previous.options}"

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trivet.batch.parts import Part
-from trivet.model.predictor import Predictions
-from trivet.rows.arrays import Rows
+from trivet.batch.predictions import Predicted
 from trivet.rows.contract import Contract, Frozen
 from trivet.rows.readers.table import Chunk
-from trivet.rows.rejects import Reject
 from trivet.rows.values import UNSEEN
 
 #: A regression's predictions are summed up per part by this many quantiles.
@@ -58,20 +55,19 @@ class Tally:
         self._categories = np.array([column.kind == "category" for column in contract.columns])
         self._late: set[str] = set()
 
-    def add(
-        self, chunk: Chunk, rows: Rows, predictions: Predictions, rejects: Sequence[Reject]
-    ) -> None:
-        """Count a chunk: its predicted ``rows``, (n x features), and all others as ``rejects``."""
+    def add(self, chunk: Chunk, predicted: Predicted) -> None:
+        """Count the rows of a chunk, and what became of them."""
+        values = predicted.predictions.values
         self._rows += chunk.rows + len(chunk.rejects)
-        self._predicted += len(predictions.values)
-        self._rejected.update(reject.cause for reject in rejects)
-        self._missing += np.isnan(rows).sum(axis=0)
-        self._unseen += (rows == UNSEEN).sum(axis=0) * self._categories
+        self._predicted += len(values)
+        self._rejected.update(reject.cause for reject in predicted.rejects)
+        self._missing += np.isnan(predicted.rows).sum(axis=0)
+        self._unseen += (predicted.rows == UNSEEN).sum(axis=0) * self._categories
         self._late |= chunk.late
         if self._target.labels:
-            self._labels.update(predictions.values)
+            self._labels.update(values)
         else:
-            self._answers.append(np.array(predictions.values, dtype=np.float64))
+            self._answers.append(np.array(values, dtype=np.float64))
 
     def result(self, part: Part, shard_bytes: int, rejected_bytes: int) -> PartResult:
         """The counts of a part that is done."""

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from trivet.batch.folder import Folder, writing_to
 from trivet.batch.output import Output
 from trivet.batch.parts import Part
-from trivet.batch.predictions import prediction_columns
+from trivet.batch.predictions import Predicted, output_table
 from trivet.batch.shards import shard_writer
 from trivet.batch.tally import PartResult, Tally
 from trivet.errors import RecordsRejected, TableError
@@ -75,12 +75,11 @@ def predict_part(job: Job, part: Part) -> PartResult:
             aside: BinaryIO | None = None
             for chunk in readers.read(part.file, part.span, job.wanted):
                 predicted = _predict_chunk(predictor, chunk)
-                tally.add(chunk, predicted.rows, predicted.predictions, predicted.rejects)
+                tally.add(chunk, predicted)
                 if predicted.rejects:
                     aside = aside or stack.enter_context(job.staging.writing(rejected))
                     aside.write(rejected_csv(part.file.source.name, predicted.rejects))
-                added = prediction_columns(predicted.predictions, job.model.version, job.schema)
-                writer.write(pa.table([*predicted.carried, *added], schema=job.schema))
+                writer.write(output_table(predicted, job.model.version, job.schema))
         size = job.staging.size(rejected) if aside else 0
         result = tally.result(part, job.shards.size(shard), size)
         with job.staging.writing(_result_name(part.number)) as stream:
@@ -126,20 +125,7 @@ def _load(model: SealedModel) -> Predictor:
         return Predictor.load(Artifact.open(Path(folder)))
 
 
-@dataclass(frozen=True)
-class _Predicted:
-    """A chunk's good rows, (rows x features), with their predictions and carried columns.
-
-    ``rejects`` are all other rows, by line.
-    """
-
-    rows: Rows
-    predictions: Predictions
-    carried: list[pa.ChunkedArray]
-    rejects: list[Reject]
-
-
-def _predict_chunk(predictor: Predictor, chunk: Chunk) -> _Predicted:
+def _predict_chunk(predictor: Predictor, chunk: Chunk) -> Predicted:
     every = encode_columns(chunk.cells, predictor.contract, chunk.rows)
     good, unfit = _sort_out(every, chunk.place, predictor.contract)
     rejects = [*chunk.rejects, *unfit]
@@ -157,7 +143,7 @@ def _predict_chunk(predictor: Predictor, chunk: Chunk) -> _Predicted:
     carried = chunk.carried.columns
     if not good.all():
         carried = [column.filter(pa.array(good)) for column in carried]
-    return _Predicted(rows, predictions, carried, sorted(rejects, key=lambda each: each.line))
+    return Predicted(rows, predictions, carried, sorted(rejects, key=lambda each: each.line))
 
 
 def _sort_out(rows: Rows, place: Place, contract: Contract) -> tuple[Mask, list[Reject]]:
