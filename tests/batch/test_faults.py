@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +19,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import NOVEMBER, wait_until
+from trivet.batch.parts import Part
 from trivet.batch.run import batch_predict
 from trivet.batch.settings import BatchSettings
+from trivet.batch.tally import PartResult
+from trivet.batch.work import Job, predict_part
 from trivet.errors import BatchError, TableError
 
 #: The command, with parts so small that a short table has many.
@@ -235,6 +238,20 @@ def test_damaged_parts_are_done_again(interrupted: BatchSettings) -> None:
     assert summary.rows == summary.predicted == 20_000
     fresh = summary.rows_per_second * summary.seconds  # parts that were done don't count as pace
     assert 0 < fresh < summary.rows - 50
+
+
+def test_a_part_that_is_given_out_again_is_not_taken_for_one_of_a_previous_run(
+    settings: BatchSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker was lost between writing the result and handing it over."""
+
+    def twice(job: Job, parts: Callable[[], Iterable[Part]], *_: object) -> Iterator[PartResult]:
+        for part in parts():
+            predict_part(job, part)
+            yield predict_part(job, part)
+
+    monkeypatch.setattr("trivet.batch.run.fan_out", twice)
+    assert batch_predict(settings).rows_per_second > 0
 
 
 def test_progress_is_that_of_what_is_left_to_do(interrupted: BatchSettings) -> None:

@@ -6,8 +6,10 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -106,6 +108,22 @@ def test_a_directory_that_was_moved_away_by_a_run_that_was_killed_comes_back(
     assert (here / "res.csv/part-00000.csv").read_bytes() == before
     predict("in.csv", "res.csv/", resume=True)
     assert (here / "res.csv/part-00000.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("output", ["out.csv", "out.parts/"])
+def test_files_next_to_the_output_appear_by_a_rename(
+    predict: Predict, here: Path, monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
+    writing, written = Folder.writing, set()
+
+    def record(folder: Folder, name: str) -> AbstractContextManager[BinaryIO]:
+        written.add(folder.address.removeprefix(f"{here}/"))
+        return writing(folder, name)
+
+    monkeypatch.setattr(Folder, "writing", record)
+    predict("in.csv", output, workers=1)  # what is half written when a run is killed lies there
+    staging = f".{output.rstrip('/')}.run"
+    assert written == {staging, f"{staging}/output"}
 
 
 def test_resume_goes_on_where_the_shards_are_gone(

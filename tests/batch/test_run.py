@@ -161,7 +161,7 @@ def test_a_failed_run_leaves_the_old_output(
     for row in (7, 8):
         replace_cell(november, row, "distance", "far")
     with pytest.raises(
-        TooManyRejected, match=r"2 of 100 rows .*distance: not a whole number \(2\)"
+        TooManyRejected, match=r"2 of 100 rows, .*distance: not a whole number \(2\)"
     ):
         predict(november, tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text() == "yesterday's"

@@ -44,19 +44,14 @@ def carried_columns(
     found: dict[str, tuple[pa.Field, str]] = {}
     for file in files:
         name, present = file.source.name, file.schema.names
-        fields = list(file.schema)
+        left_out = contract.feature_names if columns is None else set(present).difference(columns)
+        fields = [field for field in file.schema if field.name not in left_out]
         for wanted in columns or ():
             if file.complete or nearest(wanted, present):
                 require_columns(present, (wanted,), name)
             elif wanted not in present:  # it may still come, further on in the file
                 fields.append(pa.field(wanted, pa.string()))
         for field in fields:
-            if (
-                field.name in contract.feature_names
-                if columns is None
-                else field.name not in columns
-            ):
-                continue
             first, source = found.setdefault(field.name, (field, name))
             if pa.types.is_null(first.type):  # a column without values fits any type
                 found[field.name] = field, name

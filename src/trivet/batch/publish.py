@@ -70,6 +70,8 @@ def publish_rejected(done: Sequence[PartResult], job: Job) -> None:
 def publish(summary: Summary, job: Job) -> None:
     """Publish the output by one rename, then the summary, and remove the staging folder."""
     beside, name = job.output.beside("")
+    with job.staging.writing(SUMMARY) as stream:
+        stream.write(summary.model_dump_json(indent=1).encode() + b"\n")
     beside.remove(name + SUMMARY)
     if job.output.directory:
         for leftover in job.shards.names():
@@ -78,6 +80,5 @@ def publish(summary: Summary, job: Job) -> None:
         if name in beside.names():  # no rename can replace a directory
             beside.move(name, job.staging, REPLACED)
     job.staging.move(SHARDS if job.output.directory else JOINED, beside, name)
-    with beside.writing(name + SUMMARY) as stream:
-        stream.write(summary.model_dump_json(indent=1).encode() + b"\n")
+    job.staging.move(SUMMARY, beside, name + SUMMARY)
     job.staging.remove()

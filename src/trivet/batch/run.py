@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from uuid import uuid4
 
 from trivet.batch.fan_out import fan_out
 from trivet.batch.folder import Folder, writing_to
@@ -134,6 +135,7 @@ def _job(
     contract = artifact.manifest.contract
     carried = carried_columns(inputs, contract, settings.columns)
     return Job(
+        run=uuid4().hex,
         model=_sealed(artifact, portable=settings.cluster is not None),
         wanted=Wanted(
             {column.name: column.kind for column in contract.columns},

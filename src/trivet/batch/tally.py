@@ -22,11 +22,12 @@ class PartResult(Frozen):
 
     ``rejected`` counts rows by reason. ``labels`` counts predictions by label; of a regression,
     there are ``quantiles``. ``missing`` and ``unseen`` count values of the predicted rows by
-    feature. ``late`` names columns that were found too late to be carried. ``resumed`` marks a part
-    that a previous run has done.
+    feature. ``late`` names columns that were found too late to be carried. ``run`` is the run that
+    has predicted the part; ``resumed`` says that it was a previous one.
     """
 
     number: int
+    run: str
     weight: int
     rows: int
     predicted: int
@@ -69,13 +70,14 @@ class Tally:
         else:
             self._answers.append(np.array(values, dtype=np.float64))
 
-    def result(self, part: Part, shard_bytes: int, rejected_bytes: int) -> PartResult:
+    def result(self, part: Part, run: str, shard_bytes: int, rejected_bytes: int) -> PartResult:
         """The counts of a part that is done."""
         names = zip(self._target.labels, self._target.label_names, strict=True)
         answers = np.concatenate(self._answers)
         shares = np.linspace(0, 1, QUANTILES)
         return PartResult(
             number=part.number,
+            run=run,
             weight=part.span.weight,
             rows=self._rows,
             predicted=self._predicted,

@@ -43,8 +43,12 @@ class SealedModel:
 
 @dataclass(frozen=True)
 class Job:
-    """What is done to each part. Predictions go to ``shards``, all else to ``staging``."""
+    """What is done to each part. Predictions go to ``shards``, all else to ``staging``.
 
+    ``run`` tells the parts of this run from those of a previous one.
+    """
+
+    run: str
     model: SealedModel
     wanted: Wanted
     schema: pa.Schema
@@ -81,7 +85,7 @@ def predict_part(job: Job, part: Part) -> PartResult:
                     aside.write(rejected_csv(part.file.source.name, predicted.rejects))
                 writer.write(output_table(predicted, job.model.version, job.schema))
         size = job.staging.size(rejected) if aside else 0
-        result = tally.result(part, job.shards.size(shard), size)
+        result = tally.result(part, job.run, job.shards.size(shard), size)
         with job.staging.writing(_result_name(part.number)) as stream:
             stream.write(result.model_dump_json().encode())
     return result
@@ -111,7 +115,7 @@ def _finished(job: Job, number: int) -> PartResult | None:
         not result.rejected_bytes
         or job.staging.size(rejected_name(number)) == result.rejected_bytes
     )
-    return result.model_copy(update={"resumed": True}) if whole else None
+    return result.model_copy(update={"resumed": result.run != job.run}) if whole else None
 
 
 @lru_cache(1)
