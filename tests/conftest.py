@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -145,6 +146,12 @@ class Server:
         lines = Path(self.output.name).read_bytes().splitlines(keepends=True)
         return [json.loads(line) for line in lines if line.endswith(b"\n")]
 
+    def listens(self) -> bool:
+        """Whether the service has said where it listens, which is its URL from then on."""
+        said = (re.match(r"listening on (\S+),", line["message"]) for line in self.logs())
+        self.url = next((found[1] for found in said if found), "")
+        return self.url != ""
+
     def get(self, path: str) -> tuple[int, bytes]:
         return self.ask(urllib.request.Request(self.url + path))
 
@@ -169,22 +176,22 @@ class Server:
 
 @contextmanager
 def serving(*options: str, cwd: Path, port_from: str = "TRIVET_SERVE_PORT") -> Iterator[Server]:
-    """`trivet serve` on a free port; ended by SIGTERM, by force only where that fails.
+    """`trivet serve` on a port that the system chooses; ended by SIGTERM, or else by force.
 
-    The port is in the environment, under the name ``port_from``.
+    That it may choose is in the environment, under the name ``port_from``.
     """
-    port = free_port()
     # Append: the process shares the position that `Server.logs` moves.
     output = tempfile.NamedTemporaryFile("ab")  # noqa: SIM115 - closed below
     process = subprocess.Popen(
         [TRIVET, "serve", "--drain", "0", *options],
         cwd=cwd,
-        env={**os.environ, port_from: str(port)},
+        env={**os.environ, port_from: "0"},
         stdout=output,
         stderr=subprocess.PIPE,
     )
-    server = Server(f"http://127.0.0.1:{port}", process, output)
+    server = Server("", process, output)
     try:
+        wait_until(lambda: process.poll() is not None or server.listens())
         wait_until(lambda: process.poll() is not None or server.get("/health/ready")[0] == 200)
         assert process.poll() is None, process.stderr and process.stderr.read().decode()
         yield server

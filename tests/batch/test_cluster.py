@@ -44,11 +44,11 @@ def running(log: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    port, log = free_port(), tmp_path / "dask.log"
-    address = f"tcp://127.0.0.1:{port}"
+    log = tmp_path / "dask.log"
     with ExitStack() as stack:
-        scheduler = ("scheduler", "--host", "127.0.0.1", "--port", str(port))
-        stack.enter_context(running(log, *scheduler))
+        stack.enter_context(running(log, "scheduler", "--host", "127.0.0.1", "--port", "0"))
+        wait_until(lambda: "Scheduler at:" in log.read_text())
+        [address] = re.findall(r"Scheduler at: +(\S+)", log.read_text())
         worker = ("worker", address, "--nthreads", "1", "--no-nanny")
         workers = [
             stack.enter_context(running(log, *worker, "--local-directory", str(tmp_path / name)))

@@ -55,6 +55,7 @@ def serve(settings: ServeSettings, host: str, port: int) -> None:
     with _listen(host, port) as listener:
         if not settings.api_keys and listener.getsockname()[0] not in LOOPBACK:
             logger.warning("open to anyone who reaches %s; require keys with --api-key-file", host)
+        port = listener.getsockname()[1]  # chosen by the system if it was 0
         logger.info("listening on http://%s:%d, documentation at /docs", host, port)
         # An inherited directory is another service's: this one needs its own.
         if workers == 1 and metrics.DIRECTORY not in os.environ:
