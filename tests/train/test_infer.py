@@ -13,7 +13,8 @@ from trivet.errors import TrainingError
 from trivet.rows.contract import Contract, Task
 from trivet.train.infer import infer_contract, infer_target
 from trivet.train.settings import TrainSettings
-from trivet.train.table import TrainingTable, Values, as_array
+from trivet.train.table import TrainingTable
+from trivet.train.values import Values, as_array
 
 ROWS = 40
 NUMBERS = [str(n % 7) for n in range(ROWS)]

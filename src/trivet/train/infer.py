@@ -15,7 +15,8 @@ from trivet.rows.columns import as_json_value, encode_cells, is_text, require_co
 from trivet.rows.contract import Column, Contract, Kind, LeftOut, Target
 from trivet.rows.values import Unfit, category_text, to_record, to_value
 from trivet.train.settings import TrainSettings
-from trivet.train.table import TrainingTable, Values
+from trivet.train.table import TrainingTable
+from trivet.train.values import Values
 
 #: An integer target with more values than this is a quantity, not a label.
 MOST_LABELS = 20
