@@ -107,8 +107,8 @@ def test_a_training_that_is_killed_leaves_whole_models(seconds: float, trained: 
     store = ModelStore(trained.folder / "models")
     before = store.current("flights")
     assert before
-    run = ("run", "--detach", "--no-deps", "train", "--force")
-    name = trained.compose(*run).splitlines()[-1]
+    name = f"{trained.name}-killed"
+    trained.compose("run", "--detach", "--no-deps", "--name", name, "train", "--force")
     time.sleep(seconds)
     docker("kill", "--signal", "KILL", name, check=False)  # it may have ended by itself
     docker("wait", name)
