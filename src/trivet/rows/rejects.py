@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -77,7 +78,7 @@ def rejected_csv(source: str, rejects: Iterable[Reject]) -> bytes:
 
 def too_many(rejected: Mapping[str, int], rows: int, then: str) -> TooManyRejected:
     """The error for too many rejected rows, counted by cause; ``then`` ends the message."""
-    causes = ", ".join(f"{cause} ({count:,})" for cause, count in rejected.items())
+    causes = ", ".join(f"{cause} ({count:,})" for cause, count in Counter(rejected).most_common())
     encoding = any(cause.endswith(NOT_UTF8) for cause in rejected)
     fix = "save the file as UTF-8" if encoding else "correct the rows"
     return TooManyRejected(

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +16,6 @@ from typing import Any, BinaryIO, Literal, TypeVar
 
 from trivet.errors import TableError
 from trivet.files import is_local, locate
-from trivet.rows.text import BOM
 
 Format = Literal["csv", "jsonl", "parquet", "arrow"]
 Compression = Literal["gzip", "zstd"]
@@ -145,7 +145,7 @@ def _standard_input(spool: Path) -> Source:
         ) from error
     source = Source(STANDARD_INPUT, str(spool), "csv", compression, spool.stat().st_size, "")
     with source.open() as stream:
-        beginning = source.decompressed(stream).read(64).removeprefix(BOM).lstrip()
+        beginning = source.decompressed(stream).read(64).removeprefix(BOM_UTF8).lstrip()
     kind = _by_magic(FORMAT_MAGIC, beginning) or "csv"
     return replace(source, format=kind, stamp=source.digest())
 

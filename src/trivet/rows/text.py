@@ -17,7 +17,6 @@ import numpy as np
 
 #: A record longer than this, in bytes, must be a quote that was never closed.
 LONGEST = 64 * 2**20
-BOM = b"\xef\xbb\xbf"
 QUOTE, NEWLINE, RETURN = ord('"'), ord("\n"), ord("\r")
 
 

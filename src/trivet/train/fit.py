@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,13 +24,10 @@ from trivet.train.compile.pipeline import compile_pipeline
 from trivet.train.compile.proof import prove
 from trivet.train.evaluate import Scores, hold_out, score
 from trivet.train.infer import infer_contract, infer_target, needed_column
-from trivet.train.settings import TrainSettings
+from trivet.train.settings import OnStep, TrainSettings
 from trivet.train.table import TrainingTable
 
 GOLDEN_ROWS = 20
-
-#: Called with the name of the step that begins.
-OnStep = Callable[[str], object]
 
 
 @dataclass(frozen=True)

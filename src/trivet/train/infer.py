@@ -165,15 +165,13 @@ def _infer_column(
     kind = settings.kinds.get(name) or infer_kind(name, values, table)
     if kind is None:
         return f"values of type {values.type} can't be a feature"
-    known = values.different(training) if kind == "category" else None
     said = name in settings.kinds
-    if (
-        known is not None
-        and not said
-        and (reason := _names_rows(name, known, values.count(training)))
-    ):
-        return reason
-    categories = () if known is None else _categories(name, known, table)
+    categories: tuple[str, ...] = ()
+    if kind == "category":
+        known = values.different(training)
+        if not said and (reason := _names_rows(name, known, values.count(training))):
+            return reason
+        categories = _categories(name, known, table)
     column = _column(name, kind).model_copy(update={"categories": categories})
     numbers = table.encode(values, column)
     seen = numbers[training]

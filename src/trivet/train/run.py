@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -27,13 +27,9 @@ from trivet.model.artifact import (
 from trivet.model.store import ModelStore
 from trivet.rows.rejects import HEADER, too_many
 from trivet.rows.sources import Source, find_sources
-from trivet.train.settings import TrainSettings
+from trivet.train.settings import OnStep, TrainSettings, Watch
 from trivet.train.version import inputs_digest
 
-#: Called with the rows and bytes read so far, and the bytes of all.
-Watch = Callable[[int, int, int], object]
-#: Called with the name of a step that begins.
-OnStep = Callable[[str], object]
 #: The file of rejected rows in an artifact.
 REJECTED = "rejected.csv"
 #: How many hex digits of the digest name a version.

@@ -1,9 +1,9 @@
-"""The settings of a training run."""
+"""What a training run is told, and how it tells its caller how far it is."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import get_args
@@ -14,6 +14,11 @@ from trivet.errors import SettingsError
 from trivet.model.store import DEFAULT_DIRECTORY, DEFAULT_MODEL
 from trivet.rows.contract import Kind, Task
 from trivet.rows.rejects import ONE_PERCENT, MaxRejected
+
+#: Called with the rows and bytes read so far, and the bytes of all.
+Watch = Callable[[int, int, int], object]
+#: Called with the name of a step that begins.
+OnStep = Callable[[str], object]
 
 #: Settings that only say what is read and where a model goes; all others shape the model.
 NOT_SHAPING = {"data", "max_rejected", "model", "models_dir", "promote", "force"}

@@ -18,11 +18,8 @@ from trivet.rows.rejects import rejected_csv, too_many
 from trivet.rows.sources import Source
 from trivet.rows.values import EXPECTED
 from trivet.train.gather import Gathered, Sampled
-from trivet.train.settings import TrainSettings
+from trivet.train.settings import TrainSettings, Watch
 from trivet.train.values import Values
-
-#: Called with the rows and bytes read so far, and the bytes of all.
-Watch = Callable[[int, int, int], object]
 
 
 @dataclass
@@ -120,7 +117,7 @@ def read_training_table(
         untyped=files[0].source.format == "csv",
         where=lambda row: _place(files, wanted, gathered.position(row)),
     )
-    return Reading(table, read, rejected, rejected_rows)
+    return Reading(table, read, dict(rejected.most_common()), rejected_rows)
 
 
 def _place(files: Sequence[TableFile], wanted: Wanted, row: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from functools import cache, partial
 from typing import BinaryIO
@@ -15,7 +16,7 @@ from trivet.rows.readers.table import Chunk, Place, Span, TableFile, Wanted, chu
 from trivet.rows.readers.text import BEGINNING, beginning_of, cut, text_blocks, text_schema
 from trivet.rows.rejects import NOT_UTF8, Reject
 from trivet.rows.sources import Source
-from trivet.rows.text import BOM, Layout, RawRow, raw_rows
+from trivet.rows.text import Layout, RawRow, raw_rows
 
 #: What separates cells in files that are called CSV.
 DELIMITERS = ",;\t|"
@@ -27,7 +28,7 @@ def columns(source: Source, stream: BinaryIO, delimiter: str | None) -> TableFil
     """The columns that the header names, all of them text, and where the rows start."""
     delimiter = delimiter or source.delimiter
     beginning = beginning_of(source, source.decompressed(stream))
-    start = len(BOM) if beginning.startswith(BOM) else 0
+    start = len(BOM_UTF8) if beginning.startswith(BOM_UTF8) else 0
     for header in raw_rows(beginning[start:], 1, Layout(delimiter)):
         start += len(header.raw)
         if header.cells:

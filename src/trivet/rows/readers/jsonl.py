@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import lru_cache
@@ -15,7 +16,7 @@ from trivet.rows.readers.table import Chunk, Span, TableFile, Wanted
 from trivet.rows.readers.text import beginning_of, cut, text_blocks, text_schema
 from trivet.rows.rejects import NOT_UTF8, Reject
 from trivet.rows.sources import Source
-from trivet.rows.text import BOM, LONGEST, Layout, read_fully
+from trivet.rows.text import LONGEST, Layout, read_fully
 
 __all__ = ["columns", "cut", "read"]
 
@@ -30,7 +31,7 @@ def columns(source: Source, stream: BinaryIO, delimiter: str | None) -> TableFil
         names = _names_in(beginning)
     if not names:
         raise TableError(f"{source.name}: has no rows; each line should be a JSON object")
-    start = len(BOM) if beginning.startswith(BOM) else 0
+    start = len(BOM_UTF8) if beginning.startswith(BOM_UTF8) else 0
     complete = not lines.read(1)
     return TableFile(source, text_schema(names), Layout(quoted=False), start, complete=complete)
 
@@ -74,7 +75,7 @@ def read(file: TableFile, span: Span, wanted: Wanted) -> Iterator[Chunk]:
 def _names_in(beginning: bytes) -> dict[str, None]:
     """The fields of all whole records, in the order in which they first occur."""
     names: dict[str, None] = {}
-    for line in beginning.removeprefix(BOM).split(b"\n"):
+    for line in beginning.removeprefix(BOM_UTF8).split(b"\n"):
         with suppress(ValueError, RecursionError):  # will be rejected, or is cut off here
             record = json.loads(line)
             fields = record if isinstance(record, dict) else ()
