@@ -27,7 +27,8 @@ on stderr:
 
 - With `--target` on the command line, the flags describe the table. Only `models-dir` is still
   taken from the file. To train on another file with the same columns, give `--data` alone.
-- `[train.params]` is for the estimator that the file names, and for no other `--estimator`.
+- `features` and `[train.params]` are for the estimator that the file names, and for no other
+  `--estimator`. All three are for the pipeline that the file names, and for no other `--pipeline`.
 
 | exit code | |
 |---|---|

@@ -25,10 +25,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from moto.server import ThreadedMotoServer
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import Pipeline
 
-from trivet import pipeline
 from trivet.model.artifact import Artifact
 from trivet.model.predictor import Predictor
 from trivet.model.store import ModelStore
@@ -53,6 +50,8 @@ FLIGHTS = TrainSettings(
     model="flights",
 )
 NOVEMBER = ROOT / "data/flights_november.csv"
+#: A pipeline with a transformer and an estimator of a user's own.
+OWN_PIPELINE = ROOT / "tests/pipelines/own.py"
 
 
 @pytest.fixture(scope="session")
@@ -85,16 +84,9 @@ def predictor(flights: Artifact) -> Predictor:
 
 @pytest.fixture(scope="session")
 def uncompiled(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    """A model with an estimator of a user's own, which has no compiled form."""
-
-    def build_pipeline(contract: Any, *_: object) -> Pipeline:
-        ours = pipeline.build_pipeline(contract, "extra_trees", {}, 0)
-        return Pipeline([("features", ours[0]), ("estimator", KNeighborsClassifier())])
-
+    """A model of a pipeline of a user's own, which has no compiled form."""
     models_dir = tmp_path_factory.mktemp("uncompiled") / "models"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trivet.train.fit.build_pipeline", build_pipeline)
-        train(replace(FLIGHTS, models_dir=models_dir))
+    train(replace(FLIGHTS, models_dir=models_dir, pipeline=OWN_PIPELINE))
     return ModelStore(models_dir).artifact("flights")
 
 

@@ -1,17 +1,22 @@
-"""The pipeline that is fitted: the file to edit for your own features and estimators.
+"""The pipeline that is fitted: the file to edit, or to replace, for features and estimators.
 
-`build_pipeline` gets the contract and returns an unfitted scikit-learn pipeline. It is fitted on a
-frame in which numbers, integers and booleans are float64, timestamps datetime64 and categories
-text; a missing value is NaN or NaT.
+`trivet train` calls `build_pipeline` with the contract, and with those of ``estimator``,
+``features``, ``params`` and ``seed`` that it takes. The pipeline is fitted on a frame in which
+numbers, integers and booleans are float64, timestamps datetime64 and categories text; a missing
+value is NaN or NaT. This file is sealed into each model that it builds, so transformers and
+estimators that are written here need not be installed where the model is used.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -32,20 +37,21 @@ from trivet.rows.contract import Contract, Task
 
 
 def build_pipeline(
-    contract: Contract, estimator: str, params: Mapping[str, Any], seed: int
+    contract: Contract,
+    estimator: str = "hist_gradient_boosting",
+    features: str | None = None,
+    params: Mapping[str, Any] = MappingProxyType({}),
+    seed: int = 0,
 ) -> Pipeline:
     """An unfitted pipeline of two steps, ``features`` and ``estimator``.
 
-    A classifier needs ``predict_proba``. Raises `SettingsError` for an estimator that does not
-    exist or is not for the task, and for a parameter that the estimator does not have.
+    ``estimator`` is a name in `ESTIMATORS`, or the import path of a class; ``features`` a name in
+    `FEATURES`, by default the one that suits the estimator. Raises `SettingsError` for an estimator
+    that does not exist or is not for the task, and for a parameter that it does not have.
     """
-    task = contract.target.task
-    fitting = [name for name, known in ESTIMATORS.items() if task in known.classes]
-    if estimator not in fitting:
-        hint = did_you_mean(estimator, fitting) or f"; choose one of {', '.join(fitting)}"
-        raise SettingsError(f"{estimator!r} is not an estimator for {task}{hint}")
-    features, classes, fixed = ESTIMATORS[estimator]
-    model = classes[task](**fixed)
+    find = _imported if "." in estimator else _named
+    usual, classes, fixed = find(estimator, contract.target.task)
+    model = classes[contract.target.task](**fixed)
     known = model.get_params()
     for param in params:
         if param not in known:
@@ -58,9 +64,14 @@ def build_pipeline(
         params = {**params, "class_weight": weights}
     if "random_state" in known:
         model.set_params(random_state=seed)
-    if features is _native_features:  # categories come first, see _by_kind
+    features = features or usual
+    if features == "native" and "categorical_features" in known:  # they come first, see _by_kind
         model.set_params(categorical_features=list(range(len([*contract.of_kind("category")]))))
-    return Pipeline([("features", features(contract)), ("estimator", model.set_params(**params))])
+    if features not in FEATURES:
+        hint = did_you_mean(features, FEATURES) or f"; choose one of {', '.join(FEATURES)}"
+        raise SettingsError(f"{features!r} are not features that can be made{hint}")
+    steps = [("features", FEATURES[features](contract)), ("estimator", model.set_params(**params))]
+    return Pipeline(steps)
 
 
 def _native_features(contract: Contract) -> ColumnTransformer:
@@ -105,32 +116,75 @@ def _by_kind(
     )
 
 
-class Estimator(NamedTuple):
-    """What `build_pipeline` combines: features, a class per task, and parameters to start from."""
+FEATURES: Mapping[str, Callable[[Contract], ColumnTransformer]] = {
+    "native": _native_features,
+    "imputed": _imputed_features,
+    "scaled": _scaled_features,
+}
 
-    features: Callable[[Contract], ColumnTransformer]
-    classes: Mapping[Task, type[BaseEstimator]]
-    fixed: Mapping[str, Any] = {}
+
+class Estimator(NamedTuple):
+    """The features that suit an estimator, its class per task, and parameters to start from."""
+
+    features: str
+    classes: Mapping[Task, Callable[..., BaseEstimator]]
+    fixed: Mapping[str, Any] = MappingProxyType({})
 
 
 ESTIMATORS: Mapping[str, Estimator] = {
     "hist_gradient_boosting": Estimator(
-        _native_features,
+        "native",
         {
             "classification": HistGradientBoostingClassifier,
             "regression": HistGradientBoostingRegressor,
         },
     ),
     "random_forest": Estimator(
-        _imputed_features,
-        {"classification": RandomForestClassifier, "regression": RandomForestRegressor},
+        "imputed", {"classification": RandomForestClassifier, "regression": RandomForestRegressor}
     ),
     "extra_trees": Estimator(
-        _imputed_features,
-        {"classification": ExtraTreesClassifier, "regression": ExtraTreesRegressor},
+        "imputed", {"classification": ExtraTreesClassifier, "regression": ExtraTreesRegressor}
     ),
-    "logistic": Estimator(
-        _scaled_features, {"classification": LogisticRegression}, {"max_iter": 1000}
-    ),
-    "ridge": Estimator(_scaled_features, {"regression": Ridge}),
+    "logistic": Estimator("scaled", {"classification": LogisticRegression}, {"max_iter": 1000}),
+    "ridge": Estimator("scaled", {"regression": Ridge}),
 }
+
+
+def _named(name: str, task: Task) -> Estimator:
+    fitting = [each for each, known in ESTIMATORS.items() if task in known.classes]
+    if name not in fitting:
+        hint = did_you_mean(name, fitting) or f"; choose one of {', '.join(fitting)}"
+        raise SettingsError(
+            f"{name!r} is not an estimator for {task}{hint}, or an import path such as "
+            "sklearn.ensemble.GradientBoostingClassifier"
+        )
+    return ESTIMATORS[name]
+
+
+def _imported(path: str, task: Task) -> Estimator:
+    """An estimator of any package, with features that every estimator can take."""
+    found = _class_at(path)
+    try:
+        model = found()
+    except TypeError as error:
+        raise SettingsError(
+            f"estimator {path!r} can't be made without arguments ({error}); make it in a pipeline "
+            "file of your own, and name that with --pipeline"
+        ) from error
+    is_other = is_regressor if task == "classification" else is_classifier
+    if not isinstance(model, BaseEstimator) or is_other(model):
+        raise SettingsError(f"{path!r} is not an estimator for {task}")
+    return Estimator("imputed", {task: found})
+
+
+def _class_at(path: str) -> Callable[..., Any]:
+    module, _, name = path.rpartition(".")
+    try:
+        names = vars(import_module(module))
+    except ImportError as error:
+        missing = (error.name or module).partition(".")[0]
+        cure = "check its path" if find_spec(missing) else f"pip install {missing}"
+        raise SettingsError(f"estimator {path!r}: {error}; {cure}") from error
+    if not callable(names.get(name)):
+        raise SettingsError(f"estimator {path!r}: no such class{did_you_mean(name, names)}")
+    return names[name]  # type: ignore[no-any-return]

@@ -10,7 +10,7 @@ from typing import Any
 import click
 import pytest
 
-from tests.conftest import ROOT, run_trivet, write_csv
+from tests.conftest import NOVEMBER, OWN_PIPELINE, ROOT, run_trivet, write_csv
 from trivet.batch.settings import BatchSettings
 from trivet.cli.commands import main
 from trivet.cli.settings_file import load_defaults
@@ -148,6 +148,19 @@ def test_hyperparameters_of_the_file_are_for_the_estimator_of_the_file(
     assert result.stderr == (
         "trivet.toml: [train.params] is not used, because it is for hist_gradient_boosting, not "
         "for random_forest\n"
+    )
+
+
+def test_estimator_and_hyperparameters_of_the_file_are_for_the_pipeline_of_the_file(
+    checkout: Path,
+) -> None:
+    result = run_trivet(
+        "train", "--data", NOVEMBER, "--pipeline", OWN_PIPELINE, "--no-promote", cwd=checkout
+    )
+    assert result.returncode == 0, result.stderr
+    why = f"is not used, because it is for the default pipeline, not for {OWN_PIPELINE}\n"
+    assert result.stderr == (
+        f"trivet.toml: [train] estimator {why}trivet.toml: [train.params] {why}"
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import run_trivet, serving
 from trivet.errors import ArtifactError
-from trivet.model.artifact import GOLDEN, MANIFEST, MODEL, REPORT, Artifact
+from trivet.model.artifact import CODE, GOLDEN, MANIFEST, MODEL, REPORT, Artifact
 from trivet.model.compiled import ARRAYS, SPEC
 from trivet.model.predictor import Predictor
 
@@ -98,7 +98,7 @@ def test_the_trap_works(tmp_path: Path) -> None:
     assert (tmp_path / "unpickled").exists()
 
 
-@pytest.mark.parametrize("name", [MODEL, GOLDEN, REPORT, SPEC, ARRAYS])
+@pytest.mark.parametrize("name", [MODEL, CODE, GOLDEN, REPORT, SPEC, ARRAYS])
 def test_every_file_is_sealed(copy: Path, name: str) -> None:
     (copy / name).write_bytes((copy / name).read_bytes() + b" ")
     with pytest.raises(ArtifactError, match=f"{name}: its SHA-256"):

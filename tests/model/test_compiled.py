@@ -88,8 +88,8 @@ def test_no_rows_get_no_answers(flights: Artifact) -> None:
 
 
 def test_a_model_without_a_compiled_form_says_why(uncompiled: Artifact) -> None:
-    assert uncompiled.manifest.not_compiled == "estimator: KNeighborsClassifier"
-    assert b"not compiled (estimator: KNeighborsClassifier)" in uncompiled.read("report.md")
+    assert uncompiled.manifest.not_compiled == "speeds: Speeds"
+    assert b"not compiled (speeds: Speeds)" in uncompiled.read("report.md")
     assert isinstance(Predictor.load(uncompiled).model, FittedPipeline)
 
 

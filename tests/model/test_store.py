@@ -13,7 +13,8 @@ from trivet.errors import ArtifactError, StoreError
 from trivet.model.artifact import Artifact, Draft
 from trivet.model.store import ModelStore, Pointer
 
-CONTENTS = {"model.joblib": b"a pipeline", "golden.json": b"rows", "report.md": b"a report"}
+NAMES = ("model.joblib", "pipeline.py", "golden.json", "report.md")
+CONTENTS = dict.fromkeys(NAMES, b"content")
 
 
 @pytest.fixture

@@ -101,7 +101,18 @@ def main(ctx: click.Context, config: Path) -> None:
 @click.option(
     "--estimator",
     metavar="NAME",
-    help="hist_gradient_boosting, random_forest, extra_trees, logistic or ridge.",
+    help="An estimator that the pipeline file names, or the import path of one, such as "
+    "sklearn.ensemble.GradientBoostingClassifier. By default, the file decides.",
+)
+@click.option(
+    "--features",
+    metavar="NAME",
+    help="How the pipeline file prepares the features. By default, as suits the estimator.",
+)
+@click.option(
+    "--pipeline",
+    type=FILE,
+    help="A Python file whose build_pipeline builds the pipeline. By default, the package's own.",
 )
 @click.option(
     "--param",

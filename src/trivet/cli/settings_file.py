@@ -22,10 +22,16 @@ import click
 from click.core import ParameterSource
 
 from trivet.errors import SettingsError, did_you_mean
-from trivet.train.settings import TrainSettings
 
 #: Tables of the file, and the repeatable option NAME=VALUE that each stands for.
 PAIRS = {"params": "param", "kinds": "kind"}
+
+#: Options of `trivet train` that make sense only together with the value of others.
+OWNERS = {
+    "estimator": ("pipeline",),
+    "features": ("pipeline", "estimator"),
+    "param": ("pipeline", "estimator"),
+}
 
 Section = dict[str, Any]
 
@@ -56,11 +62,11 @@ def load_defaults(path: Path, root: click.Group, required: bool) -> Section:
 
 
 class TrainCommand(click.Command):
-    """Uses only those settings of trivet.toml that are for this table and this estimator.
+    """Uses only those settings of trivet.toml that are for this table, pipeline and estimator.
 
     With --target on the command line, the flags describe the table: identifiers or a time column of
-    the file's table would be wrong for any other. Hyperparameters in the file are for the
-    estimator in the file. A line on stderr says what is not used.
+    the file's table would be wrong for any other. The estimator and its hyperparameters in the file
+    are for the pipeline and the estimator in the file. A line on stderr says what is not used.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -70,14 +76,20 @@ class TrainCommand(click.Command):
             kept = {name: value for name, value in file.items() if name == "models_dir"}
         ctx.default_map = kept
         rest = super().parse_args(ctx, args)
-        source, used = ctx.get_parameter_source, ctx.params["estimator"]
+        source = ctx.get_parameter_source
         if any(source(name) is ParameterSource.DEFAULT for name in file.keys() - kept.keys()):
             why = "--target describes another table; only models-dir still applies"
             _say_unused(ctx, "[train]", why)
-        estimator = file.get("estimator", TrainSettings.estimator)
-        if source("param") is ParameterSource.DEFAULT_MAP and used != estimator:
-            ctx.params["param"] = ()
-            _say_unused(ctx, "[train.params]", f"it is for {estimator}, not for {used}")
+        for name, owners in OWNERS.items():
+            if source(name) is ParameterSource.DEFAULT_MAP:
+                for owner in owners:
+                    given = file.get(owner), ctx.params[owner]
+                    meant, used = (str(each or f"the default {owner}") for each in given)
+                    if meant != used:
+                        ctx.params[name] = () if name == "param" else None
+                        place = "[train.params]" if name == "param" else f"[train] {name}"
+                        _say_unused(ctx, place, f"it is for {meant}, not for {used}")
+                        break
         return rest
 
 

@@ -1,6 +1,7 @@
 """One model on disk: a sealed directory that is checked before anything in it is unpickled.
 
 model.joblib                    the fitted scikit-learn pipeline
+pipeline.py                     the code that built it, and that it is unpickled with
 compiled.json, compiled.npz     its compiled form, unless the manifest says why it has none
 golden.json                     records with the answers that the model gave when it was trained
 report.md                       what it was trained on, and how well it does
@@ -25,9 +26,11 @@ from typing import Any, Literal
 from pydantic import JsonValue, ValidationError
 
 from trivet.errors import ArtifactError
+from trivet.model.code import PipelineFile
 from trivet.rows.contract import Contract, Frozen, Record
 
-MANIFEST, MODEL, GOLDEN, REPORT = "manifest.json", "model.joblib", "golden.json", "report.md"
+MANIFEST, MODEL, CODE = "manifest.json", "model.joblib", "pipeline.py"
+GOLDEN, REPORT = "golden.json", "report.md"
 
 #: Libraries whose versions a manifest records.
 LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "joblib")
@@ -61,6 +64,13 @@ class RowCounts(Frozen):
     without_target: int
 
 
+class EstimatorFacts(Frozen):
+    """The estimator that was fitted: its class, and all its parameters as text or JSON values."""
+
+    name: str
+    params: dict[str, JsonValue]
+
+
 class DataFacts(Frozen):
     """The training table: its name, its SHA-256, and its rows."""
 
@@ -81,6 +91,7 @@ class Manifest(Frozen):
     version: str
     created: datetime
     contract: Contract
+    estimator: EstimatorFacts
     metrics: dict[str, float | None]
     baseline: dict[str, float | None]
     settings: dict[str, JsonValue]
@@ -143,15 +154,16 @@ class Artifact:
 
         Raises `ArtifactError`.
         """
-        content = self.verify()[MODEL]
+        contents = self.verify()
         import joblib  # a compiled model does without
 
         try:
-            return joblib.load(io.BytesIO(content))
+            PipelineFile(self.path / CODE, contents[CODE]).load()
+            return joblib.load(io.BytesIO(contents[MODEL]))
         except Exception as error:
             raise ArtifactError(
-                f"{self.path / MODEL}: can't be loaded ({type(error).__name__}: {error}); if the "
-                "pipeline uses your own code, install that here too"
+                f"{self.path / MODEL}: can't be loaded ({type(error).__name__}: {error}); install "
+                "what it needs here too"
             ) from error
 
     def golden_rows(self) -> GoldenRows:
@@ -165,7 +177,7 @@ class Artifact:
 
     def verify_files(self) -> dict[str, bytes]:
         """Check every digest and return the contents by name; raises `ArtifactError`."""
-        names = sorted({MODEL, GOLDEN, REPORT, *self.manifest.files})
+        names = sorted({MODEL, CODE, GOLDEN, REPORT, *self.manifest.files})
         return {name: self.read(name) for name in names}
 
     def read(self, name: str) -> bytes:
@@ -198,10 +210,14 @@ class Artifact:
 
 
 @cache
-def library_versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that a fitted pipeline depends on, by name."""
+def library_versions(estimator: str | None = None) -> dict[str, str]:
+    """Versions of Python and of the libraries that a fitted pipeline depends on, by name.
+
+    The package that the import path of an estimator begins with is among them.
+    """
+    package, is_path, _ = (estimator or "").partition(".")
     versions = {"python": platform.python_version()}
-    for library in LIBRARIES:
+    for library in (*LIBRARIES, *([package] if is_path and package != "sklearn" else [])):
         try:
             versions[library] = installed_version(library)
         except PackageNotFoundError:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import JsonValue
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.pipeline import Pipeline
 
-from trivet.errors import SettingsError, TrainingError
-from trivet.model.artifact import GoldenRows
+from trivet.errors import TrainingError
+from trivet.model.artifact import EstimatorFacts, GoldenRows
+from trivet.model.code import PipelineFile
 from trivet.model.compiled import CompiledPipeline
 from trivet.model.fitted import FittedPipeline, to_frame
 from trivet.model.predictor import Predictor
-from trivet.pipeline import build_pipeline
 from trivet.rows.arrays import Mask, Rows
 from trivet.rows.contract import Column, Contract, Record, Target
 from trivet.rows.values import UNSEEN_LABEL, to_record
+from trivet.train.build import build
 from trivet.train.compile import NotCompilable
 from trivet.train.compile.pipeline import compile_pipeline
 from trivet.train.compile.proof import prove
@@ -37,7 +40,7 @@ class FittedModel:
     ``compiled`` is the pipeline's compiled form, or the reason why it has none.
     """
 
-    pipeline: Pipeline
+    pipeline: Any
     compiled: CompiledPipeline | str
     contract: Contract
     metrics: Scores
@@ -47,18 +50,21 @@ class FittedModel:
     rows_held_out: int
 
 
-def fit(table: TrainingTable, settings: TrainSettings, on_step: OnStep) -> FittedModel:
+def fit(
+    table: TrainingTable, settings: TrainSettings, code: PipelineFile, on_step: OnStep
+) -> FittedModel:
     """Fit on the training rows, measure on the held-out ones.
 
     The model that is measured is the model that is returned: it is not fitted again on all rows.
-    ``table`` is emptied to save memory. Raises `TrainingError`, `TableError` or `SettingsError`.
+    ``code`` builds the pipeline. ``table`` is emptied to save memory. Raises `TrainingError`,
+    `TableError` or `SettingsError`.
     """
     target, values = infer_target(table, settings)
     training, held_out = _split(table, target, values, settings)
     contract, fitted, kept = infer_contract(table, target, training, held_out, settings)
     learnt, truth = values[training], values[held_out]
     baseline, labels = _baseline(target, learnt, truth), _labels(target, learnt)
-    pipeline = _unfitted(contract, settings)
+    pipeline = build(code, contract, settings)
     on_step("fitting")
     frames = [to_frame(fitted, contract)]
     del values, training, held_out, fitted, learnt  # free what fitting does not need
@@ -108,16 +114,7 @@ def _moments(table: TrainingTable, settings: TrainSettings) -> Rows | None:
     return table.encode(values, column)
 
 
-def _unfitted(contract: Contract, settings: TrainSettings) -> Pipeline:
-    pipeline = build_pipeline(contract, settings.estimator, settings.params, settings.seed)
-    if contract.target.task == "classification" and not hasattr(pipeline, "predict_proba"):
-        raise SettingsError(
-            "the pipeline's estimator has no predict_proba; wrap it in CalibratedClassifierCV"
-        )
-    return pipeline
-
-
-def _fit(pipeline: Pipeline, frames: list[pd.DataFrame], truth: Any) -> None:
+def _fit(pipeline: Any, frames: list[pd.DataFrame], truth: Any) -> None:
     """Fit a pipeline on the one frame in ``frames``, which is removed from the list.
 
     A plain pipeline is fitted step by step, as its own `fit` does, so that the frame can be freed
@@ -140,7 +137,7 @@ def _labels(target: Target, values: Rows) -> Any:
 
 
 def _compiled(
-    pipeline: Pipeline, model: FittedPipeline, contract: Contract, rows: Rows
+    pipeline: Any, model: FittedPipeline, contract: Contract, rows: Rows
 ) -> CompiledPipeline | str:
     try:
         compiled = compile_pipeline(pipeline, contract)
@@ -148,6 +145,26 @@ def _compiled(
         return compiled
     except NotCompilable as reason:
         return str(reason)
+    except Exception as error:  # in a pipeline of a user's own anything may stand
+        return f"{type(error).__name__}: {error}"
+
+
+def estimator_facts(pipeline: Any) -> EstimatorFacts:
+    """The class and the parameters of a pipeline's last step, which has been fitted."""
+    estimator = pipeline[-1] if isinstance(pipeline, Pipeline) else pipeline
+    kind = type(estimator)
+    known = estimator.get_params(deep=False) if hasattr(estimator, "get_params") else {}
+    params = {name: _as_json(value) for name, value in sorted(known.items())}
+    return EstimatorFacts(name=kind.__name__, params=params)
+
+
+def _as_json(value: object) -> JsonValue:
+    """A parameter's value, or, if JSON has no such value, its text."""
+    try:
+        as_json: JsonValue = json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError):
+        return repr(value)
+    return as_json
 
 
 def _baseline(target: Target, fitted: Rows, truth: Rows) -> Scores:

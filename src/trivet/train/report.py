@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from trivet.model.artifact import Manifest
 from trivet.rows.contract import Column
 
@@ -13,7 +15,7 @@ def render(manifest: Manifest) -> str:
         f"# {manifest.name} {manifest.version}",
         "",
         f"{contract.target.task.capitalize()} of `{contract.target.name}` by "
-        f"`{manifest.settings['estimator']}`, trained {manifest.created:%Y-%m-%d %H:%M} UTC "
+        f"{manifest.estimator.name}, trained {manifest.created:%Y-%m-%d %H:%M} UTC "
         f"on {data.file} (SHA-256 {data.sha256[:12]}).",
         "",
         f"{_rows(manifest)}.",
@@ -22,6 +24,12 @@ def render(manifest: Manifest) -> str:
         metrics_table(manifest),
         "",
         _compiled(manifest),
+        "",
+        "## Estimator",
+        "",
+        f"{manifest.estimator.name}, built by the pipeline.py beside this report, with",
+        "",
+        *(f"- {name}: `{json.dumps(value)}`" for name, value in manifest.estimator.params.items()),
         "",
         "## Features",
         "",

@@ -14,6 +14,7 @@ from pydantic import JsonValue
 
 from trivet.errors import ArtifactError
 from trivet.model.artifact import (
+    CODE,
     GOLDEN,
     MODEL,
     REPORT,
@@ -24,6 +25,7 @@ from trivet.model.artifact import (
     dump_pipeline,
     library_versions,
 )
+from trivet.model.code import DEFAULT, PipelineFile
 from trivet.model.store import ModelStore
 from trivet.rows.rejects import HEADER, too_many
 from trivet.rows.sources import Source, find_sources
@@ -65,14 +67,16 @@ def _train(
     store = ModelStore(settings.models_dir)
     data_digest = _digest(sources)
     shaping = settings.shaping() | _reading(sources, settings)
-    version = inputs_digest(data_digest, shaping)[:VERSION_DIGITS]
+    pipeline = PipelineFile.read(settings.pipeline or DEFAULT)
+    libraries = library_versions(settings.estimator)
+    version = inputs_digest(data_digest, shaping, pipeline, libraries)[:VERSION_DIGITS]
     taken = _revisions(store, settings.model, version)
     present = [known for known in taken if _is_whole(store, settings.model, known)]
     if present and not settings.force:
         return _up_to_date(store, settings, present)
     if taken:  # a version is never replaced: this will be its next revision
         version = f"{version}-r{_revision(taken[-1]) + 1}"
-    artifact = _fitted(settings, sources, watch, on_step, version, data_digest)
+    artifact = _fitted(settings, sources, pipeline, watch, on_step, version, data_digest)
     if not store.publish(settings.model, version, artifact.write, settings.promote):
         return _up_to_date(store, settings, [version])  # another run was faster
     return _result(store, settings, version, trained=True)
@@ -118,19 +122,20 @@ def _result(store: ModelStore, settings: TrainSettings, version: str, trained: b
 def _fitted(
     settings: TrainSettings,
     sources: Sequence[Source],
+    pipeline: PipelineFile,
     watch: Watch,
     on_step: OnStep,
     version: str,
     data_digest: str,
 ) -> Draft:
     # Imported here so that finding a model up to date costs nothing.
-    from trivet.train.fit import fit
+    from trivet.train.fit import estimator_facts, fit
     from trivet.train.report import render
     from trivet.train.table import read_training_table
 
     reading = read_training_table(settings, sources, watch)
     total = reading.table.rows
-    model = fit(reading.table, settings, on_step)
+    model = fit(reading.table, settings, pipeline, on_step)
     rows = RowCounts(
         total=reading.read,
         rejected=dict(reading.rejected),
@@ -144,16 +149,18 @@ def _fitted(
         version=version,
         created=datetime.now(UTC).replace(microsecond=0),
         contract=model.contract,
+        estimator=estimator_facts(model.pipeline),
         metrics=model.metrics,
         baseline=model.baseline,
         settings=settings.shaping(),
         data=DataFacts(file=reading.table.name, sha256=data_digest, rows=rows),
-        libraries=library_versions(),
+        libraries=library_versions(settings.estimator),
         not_compiled=model.compiled if isinstance(model.compiled, str) else None,
         files={},
     )
     contents = {
         MODEL: dump_pipeline(model.pipeline),
+        CODE: pipeline.content,
         GOLDEN: model.golden.model_dump_json().encode(),
         REPORT: render(manifest).encode(),
     }

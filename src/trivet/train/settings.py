@@ -20,8 +20,9 @@ Watch = Callable[[int, int, int], object]
 #: Called with the name of a step that begins.
 OnStep = Callable[[str], object]
 
-#: Settings that only say what is read and where a model goes; all others shape the model.
-NOT_SHAPING = {"data", "max_rejected", "model", "models_dir", "promote", "force"}
+#: Settings that only say what is read and where a model goes; all others shape the model. (The
+#: content of the pipeline file does, too: see `trivet.train.version`.)
+NOT_SHAPING = {"data", "pipeline", "max_rejected", "model", "models_dir", "promote", "force"}
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class TrainSettings:
     """Settings of one training run; raises `SettingsError` for an unknown kind.
 
     ``data`` is a path or an address, as `find_sources` takes it. ``sample_rows`` limits how many
-    rows are used: a random sample, drawn with ``seed``.
+    rows are used: a random sample, drawn with ``seed``. ``pipeline`` is the file that builds the
+    pipeline, by default the package's own; ``estimator``, ``features`` and ``params`` are for it.
     """
 
     data: str | Path
@@ -40,7 +42,9 @@ class TrainSettings:
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     nullable: tuple[str, ...] = ()
     task: Task | None = None
-    estimator: str = "hist_gradient_boosting"
+    pipeline: Path | None = None
+    estimator: str | None = None
+    features: str | None = None
     params: Mapping[str, JsonValue] = field(default_factory=dict)
     held_out: float = 0.2
     sample_rows: int | None = None

@@ -11,20 +11,24 @@ from pathlib import Path
 from pydantic import JsonValue
 
 import trivet
-from trivet.model.artifact import library_versions
+from trivet.errors import SettingsError
+from trivet.model.code import PipelineFile
 
 #: The parts of the package that shape a model, and the modules in them that do not.
 SHAPING = ("pipeline.py", "rows", "model", "train")
 NOT_SHAPING = ("model/store.py", "train/report.py")
 
 
-def inputs_digest(data: str, settings: dict[str, JsonValue]) -> str:
+def inputs_digest(
+    data: str, settings: dict[str, JsonValue], pipeline: PipelineFile, libraries: dict[str, str]
+) -> str:
     """SHA-256 of the data's digest, the settings, the code, and the library versions."""
     inputs = {
         "data": data,
         "settings": settings,
         "code": code_digest(Path(trivet.__file__).parent),
-        "libraries": {**library_versions(), "pyarrow": installed_version("pyarrow")},
+        "pipeline": _code(pipeline.content, str(pipeline.path)),
+        "libraries": libraries | {"pyarrow": installed_version("pyarrow")},
     }
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
@@ -35,9 +39,17 @@ def code_digest(package: Path) -> str:
     for path in sorted(package.rglob("*.py")):
         place = path.relative_to(package)
         if place.parts[0] in SHAPING and place.as_posix() not in NOT_SHAPING:
-            code = ast.dump(_without_docstrings(ast.parse(path.read_bytes())))
+            code = _code(path.read_bytes(), place.as_posix())
             digest.update(f"{place.as_posix()}\0{code}\0".encode())
     return digest.hexdigest()
+
+
+def _code(source: bytes, name: str) -> str:
+    """Source as text in which comments, docstrings and layout make no difference."""
+    try:
+        return ast.dump(_without_docstrings(ast.parse(source)))
+    except SyntaxError as error:
+        raise SettingsError(f"{name}, line {error.lineno}: {error.msg}") from error
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

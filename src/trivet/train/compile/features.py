@@ -30,7 +30,11 @@ def compile_features(steps: Pipeline, contract: Contract) -> list[Feature]:
     positions = {name: position for position, name in enumerate(contract.feature_names)}
     compiled: list[Feature] = []
     for name, transformer, columns in steps[0].transformers_:
-        if len(columns) and transformer != "drop":
+        if isinstance(transformer, str) and transformer == "drop":
+            continue
+        if not isinstance(columns, list) or not positions.keys() >= set(columns):
+            raise NotCompilable(f"{name}: its columns are not a list of names")
+        if columns:
             features = [Feature(column=positions[column]) for column in columns]
             compiled += _transformed(name, transformer, features, contract)
     return compiled

@@ -1,0 +1,61 @@
+"""From the file that builds pipelines to an unfitted pipeline."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import cloudpickle
+
+from trivet.errors import SettingsError
+from trivet.model.code import PipelineFile
+from trivet.rows.contract import Contract
+from trivet.train.settings import TrainSettings
+
+
+def build(file: PipelineFile, contract: Contract, settings: TrainSettings) -> Any:
+    """The unfitted pipeline that the file builds for the contract; raises `SettingsError`.
+
+    Its `build_pipeline` is given those settings that it has parameters for.
+    """
+    build_pipeline = _function(file)
+    taken = inspect.signature(build_pipeline).parameters
+    takes_all = any(each.kind is each.VAR_KEYWORD for each in taken.values())
+    given = {
+        name: value
+        for name in ("estimator", "features", "params")
+        if (value := getattr(settings, name))
+    }
+    for name in given:
+        if name not in taken and not takes_all:
+            option = name.removesuffix("s") if name == "params" else name
+            raise SettingsError(
+                f"{file.path}: build_pipeline takes no {name!r}, so --{option} has no effect; "
+                f"leave it out, here and in the settings file, or add the parameter"
+            )
+    if "seed" in taken or takes_all:
+        given["seed"] = settings.seed
+    pipeline = build_pipeline(contract, **given)
+    if not hasattr(pipeline, "fit") or isinstance(pipeline, type):
+        raise SettingsError(
+            f"{file.path}: build_pipeline returned {pipeline!r}; return a scikit-learn pipeline"
+        )
+    if contract.target.task == "classification" and not hasattr(pipeline, "predict_proba"):
+        raise SettingsError(
+            "the pipeline's estimator has no predict_proba; wrap it in CalibratedClassifierCV"
+        )
+    return pipeline
+
+
+def _function(file: PipelineFile) -> Any:
+    try:
+        module = file.load()
+    except (ImportError, SyntaxError) as error:
+        raise SettingsError(
+            f"{file.path}: can't be imported ({error}); install what it imports, or move that into "
+            "this file"
+        ) from error
+    if not callable(found := getattr(module, "build_pipeline", None)):
+        raise SettingsError(f"{file.path}: no function build_pipeline in it")
+    cloudpickle.register_pickle_by_value(module)  # joblib's processes can't import it by name
+    return found
