@@ -31,7 +31,7 @@ def absent_features(files: Sequence[TableFile], contract: Contract) -> list[str]
 
 
 def carried_columns(
-    files: Sequence[TableFile], contract: Contract, columns: tuple[str, ...] | None
+    files: Sequence[TableFile], contract: Contract, columns: Sequence[str] | None
 ) -> pa.Schema:
     """The columns to carry along: those that are named, or all that are not features.
 

@@ -116,7 +116,7 @@ def infer_contract(
     contract = Contract(
         columns=tuple(columns),
         target=target,
-        identifiers=settings.identifiers,
+        identifiers=tuple(settings.identifiers),
         left_out=tuple(left_out),
         example={},
     )
