@@ -17,7 +17,7 @@ PACKAGE = Path(trivet.__file__).parent
 #: From top to bottom; a module may import from lower floors, and from its own room.
 FLOORS = [
     {"__main__"},
-    {"cli"},
+    {"cli", "api"},
     {"train", "batch", "online"},
     {"pipeline"},
     {"model"},
@@ -89,6 +89,21 @@ def test_the_contract_needs_pydantic_alone() -> None:
 
 def test_the_command_itself_loads_no_leg() -> None:
     assert not loaded(run_main("--help")) & (WEB | SCIENCE)
+
+
+def test_the_api_itself_loads_no_leg() -> None:
+    assert not loaded("import trivet.api") & (WEB | SCIENCE | {"click", "orjson"})
+
+
+def test_records_of_a_compiled_model_are_predicted_by_numpy_alone(flights_store: Path) -> None:
+    code = (
+        "from trivet.api import load\n"
+        f"model = load('flights', models_dir={str(flights_store)!r})\n"
+        "assert model.predict(model.contract.example)['prediction'] is False"
+    )
+    modules = loaded(code)
+    assert "numpy" in modules
+    assert not modules & ((WEB | SCIENCE) - {"numpy"})
 
 
 def test_train_loads_no_web_framework(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from os import PathLike
 
 
 class TrivetError(Exception):
@@ -92,6 +93,19 @@ class RecordsRejected(TrivetError):
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         super().__init__(f"{faults[0]}{more}")
         self.faults = tuple(faults)
+
+
+def require_list(setting: str, value: object) -> None:
+    """Raise `SettingsError` for text in place of a list, which would be read letter by letter."""
+    if isinstance(value, str):
+        raise SettingsError(f"{setting} is a list: write {setting}=[{value!r}]")
+
+
+def require_path(setting: str, value: object) -> None:
+    """Raise `SettingsError` for a table in place of the path of one."""
+    if not isinstance(value, str | PathLike):
+        kind = type(value).__name__
+        raise SettingsError(f"{setting} is the path of a table, not a {kind}: save that to a file")
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

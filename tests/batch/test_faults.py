@@ -61,8 +61,8 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def command(settings: BatchSettings, *options: str) -> list[str]:
     return [
-        *(sys.executable, "-c", COMMAND, "batch-predict", "--input", settings.input),
-        *("--output", settings.output, "--model", "flights"),
+        *(sys.executable, "-c", COMMAND, "batch-predict", "--input", str(settings.input)),
+        *("--output", str(settings.output), "--model", "flights"),
         *("--models-dir", str(settings.models_dir), *options),
     ]
 
@@ -114,7 +114,7 @@ def group(leader: int) -> list[int]:
 
 def undisturbed(settings: BatchSettings) -> dict[str, bytes]:
     """The files of a run that nobody touched."""
-    output = settings.output.replace("/out.", "/whole.")
+    output = str(settings.output).replace("/out.", "/whole.")
     batch_predict(replace(settings, output=output))
     return content(Path(output))
 
@@ -351,10 +351,10 @@ def test_an_object_store_is_read_and_written(
         done = run(remote)
         assert done.returncode == 0, done.stderr
         store.invalidate_cache()
-        store.get(remote.output.rstrip("/"), f"{tmp_path}/{turn}", recursive=True)
+        store.get(str(remote.output).rstrip("/"), f"{tmp_path}/{turn}", recursive=True)
         got = content(tmp_path / turn)
         assert list(got.values()) == list(expected.values())
     left = [path for path in store.find("flights/predictions") if ".run" in path]
     assert left == []
-    summary = json.loads(store.cat(f"{remote.output.rstrip('/')}.summary.json"))
+    summary = json.loads(store.cat(f"{str(remote.output).rstrip('/')}.summary.json"))
     assert summary["predicted"] == 20_000

@@ -50,7 +50,7 @@ def trained(folder: Path, **options: Any) -> Artifact:
     """A model of November's flights, in a store in this folder."""
     settings = replace(FLIGHTS, data=NOVEMBER, models_dir=folder / "models", **options)
     version = train(settings).manifest.version
-    return ModelStore(settings.models_dir).artifact("flights", version)
+    return ModelStore(folder / "models").artifact("flights", version)
 
 
 def written(folder: Path, source: str) -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from trivet.errors import TableError, nearest
-from trivet.rows.columns import require_columns
+from trivet.rows.columns import require_columns, require_features
 from trivet.rows.contract import Contract
 from trivet.rows.readers.table import TableFile
 
@@ -20,22 +20,18 @@ def absent_features(files: Sequence[TableFile], contract: Contract) -> list[str]
     """
     absent: dict[str, None] = {}
     for file in files:
-        name, present = file.source.name, file.schema.names
-        unknown = set(present) - contract.known_names
-        for column in contract.columns:
-            if column.name not in present:
-                if not column.nullable or nearest(column.name, unknown):
-                    require_columns(present, (column.name,), name)
-                absent[column.name] = None
-            elif pa.types.is_nested(kind := file.schema.field(column.name).type):
+        name, schema = file.source.name, file.schema
+        absent |= dict.fromkeys(require_features(schema.names, contract, name))
+        for feature in contract.feature_names:
+            if feature in schema.names and pa.types.is_nested(kind := schema.field(feature).type):
                 raise TableError(
-                    f"{name}: column {column.name!r} holds {kind}; a feature is one value per row"
+                    f"{name}: column {feature!r} holds {kind}; a feature is one value per row"
                 )
     return list(absent)
 
 
 def carried_columns(
-    files: Sequence[TableFile], contract: Contract, columns: tuple[str, ...] | None
+    files: Sequence[TableFile], contract: Contract, columns: Sequence[str] | None
 ) -> pa.Schema:
     """The columns to carry along: those that are named, or all that are not features.
 

@@ -52,12 +52,14 @@ def batch_predict(settings: BatchSettings, watch: Watch = lambda *_: None) -> Su
     ``OUTPUT.rejected.csv``, the summary to ``OUTPUT.summary.json``. ``watch`` is called after each
     part, without what a previous run has done. Raises `TrivetError`, also for a KeyboardInterrupt.
     """
-    artifact = ModelStore(settings.models_dir).artifact(settings.model, settings.model_version)
+    artifact = ModelStore(Path(settings.models_dir)).artifact(
+        settings.model, settings.model_version
+    )
     Predictor.load(artifact)  # proven here, before any work starts
     try:
         if settings.output == STANDARD:
             return _run_to_stdout(settings, artifact, watch)
-        return _run(settings, Output.of(settings.output), artifact, watch)
+        return _run(settings, Output.of(str(settings.output)), artifact, watch)
     except KeyboardInterrupt:
         raise StoppedError(
             f"{settings.output}: stopped before all was predicted, so it is not written; "
@@ -98,7 +100,7 @@ def _run(settings: BatchSettings, output: Output, artifact: Artifact, watch: Wat
         workers = workers_for(inputs, worker_count(settings.workers))
         results = fan_out(job, lambda: parts_of(inputs), workers, settings.cluster)
         with closing(results):
-            done = join_shards(_watched(results, total, watch), job, settings.max_rejected)
+            done = join_shards(_watched(results, total, watch), job, settings.limit)
         for each in inputs:
             each.source.check_unchanged()
         seconds = time.monotonic() - started
@@ -111,12 +113,12 @@ def _run(settings: BatchSettings, output: Output, artifact: Artifact, watch: Wat
 
 
 def _inputs(settings: BatchSettings, output: Output, spool: Path) -> list[TableFile]:
-    sources = find_sources(settings.input, spool)
+    sources = find_sources(str(settings.input), spool)
     for source in sources:
         if f"{canonical(source.address)}/".startswith(f"{output.address}/"):
             raise TableError(f"{output.name}: is the input too; write to another file")
     if settings.input != STANDARD:
-        read = canonical(settings.input)
+        read = canonical(str(settings.input))
         if output.address.startswith(f"{read}/") or PurePosixPath(output.address).match(read):
             raise TableError(
                 f"{output.name}: is inside the input {settings.input}, so the next run would "
@@ -191,7 +193,7 @@ def _check(summary: Summary, settings: BatchSettings, output: Output) -> None:
             f"{summary.rows:,} rows were read, but {summary.predicted:,} predicted and "
             f"{summary.rejected:,} rejected, so nothing is written: this is a defect of Trivet"
         )
-    if not settings.max_rejected.allows(summary.rejected, summary.rows):
+    if not settings.limit.allows(summary.rejected, summary.rows):
         raise too_many(
             summary.rejected_by_reason,
             summary.rows,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trivet.cpus import Workers
+from trivet.errors import require_list, require_path
 from trivet.model.store import DEFAULT_DIRECTORY, DEFAULT_MODEL
 from trivet.rows.rejects import ONE_PERCENT, MaxRejected
 
@@ -14,18 +15,30 @@ from trivet.rows.rejects import ONE_PERCENT, MaxRejected
 class BatchSettings:
     """Settings of one batch run; ``input`` and ``output`` are paths, addresses, or ``-`` for stdio.
 
-    ``columns`` are copied to the output; by default, all that are not features are.
+    ``columns`` are copied to the output; by default, all that are not features are. Raises
+    `SettingsError` for one that cannot be used.
     """
 
-    input: str
-    output: str
+    input: str | Path
+    output: str | Path
     model: str = DEFAULT_MODEL
     model_version: str | None = None
-    models_dir: Path = DEFAULT_DIRECTORY
+    models_dir: str | Path = DEFAULT_DIRECTORY
     delimiter: str | None = None
-    columns: tuple[str, ...] | None = None
-    max_rejected: MaxRejected = ONE_PERCENT
+    columns: tuple[str, ...] | list[str] | None = None
+    max_rejected: MaxRejected | str | int = ONE_PERCENT
     resume: bool = False
     chunk_rows: int | None = None
     workers: Workers = "auto"
     cluster: str | None = None
+
+    def __post_init__(self) -> None:
+        require_path("input", self.input)
+        require_path("output", self.output)
+        require_list("columns", self.columns)
+        _ = self.limit
+
+    @property
+    def limit(self) -> MaxRejected:
+        """How many rows may be rejected; raises `SettingsError`."""
+        return MaxRejected.of(self.max_rejected)

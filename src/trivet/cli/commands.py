@@ -37,7 +37,7 @@ from trivet.cli.trouble import Trivet
 from trivet.cpus import cpu_limit, limit_threads
 from trivet.model.artifact import REPORT
 from trivet.model.store import ModelStore
-from trivet.online.settings import ServeSettings
+from trivet.online.settings import ListenSettings
 from trivet.rows.contract import Kind
 from trivet.train.settings import TrainSettings
 
@@ -206,20 +206,19 @@ def batch_predict(**options: Any) -> None:
     settings = BatchSettings(**options)
     with Progress() as watch:
         summary = batch_predict(settings, watch)
-    for line in lines_of(summary, settings.output):
+    for line in lines_of(summary, str(settings.output)):
         click.echo(line, err=settings.output == "-")
 
 
-@defaults_from(ServeSettings)
+@defaults_from(ListenSettings)
 @main.command()
 @click.argument(  # SageMaker starts a container with this word
     "serve", required=False, type=click.Choice(["serve"]), metavar="", expose_value=False
 )
-@click.option("--host", default="127.0.0.1", help="The address to listen on.")
+@click.option("--host", help="The address to listen on.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    default=8000,
     envvar=["TRIVET_SERVE_PORT", "AIP_HTTP_PORT"],
     help="The port to listen on.",
 )
@@ -249,7 +248,7 @@ def batch_predict(**options: Any) -> None:
 @MODEL
 @MODEL_VERSION
 @MODELS_DIR
-def serve(host: str, port: int, api_key_file: Path | None, **options: Any) -> None:
+def serve(api_key_file: Path | None, **options: Any) -> None:
     """Answer requests over HTTP."""
     # One thread per worker: requests are small, and more threads would compete for cores.
     limit_threads(1)
@@ -257,7 +256,7 @@ def serve(host: str, port: int, api_key_file: Path | None, **options: Any) -> No
     from trivet.online.server import serve
 
     api_keys = read_keys(api_key_file) if api_key_file else ()
-    serve(ServeSettings(api_keys=api_keys, **options), host=host, port=port)
+    serve(ListenSettings(api_keys=api_keys, **options))
 
 
 @main.group()

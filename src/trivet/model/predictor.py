@@ -36,6 +36,16 @@ class Predictions:
         shares = self.probabilities
         return Predictions(self.values[start:end], None if shares is None else shares[start:end])
 
+    def records(self, contract: Contract) -> list[dict[str, Any]]:
+        """One answer a row: ``prediction``, and a classifier's ``probabilities`` by label."""
+        if self.probabilities is None:
+            return [{"prediction": number} for number in self.values]
+        names = contract.target.label_names
+        return [
+            {"prediction": label, "probabilities": dict(zip(names, shares, strict=True))}
+            for label, shares in zip(self.values, self.probabilities.tolist(), strict=True)
+        ]
+
 
 class Model(Protocol):
     """What answers: a compiled pipeline, or a fitted one."""

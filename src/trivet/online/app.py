@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from starlette.types import ASGIApp
 
 import trivet
 from trivet.cpus import worker_count
@@ -22,7 +21,7 @@ from trivet.online.service import Service
 from trivet.online.settings import ServeSettings
 
 
-def create_app(settings: ServeSettings) -> ASGIApp:
+def create_app(settings: ServeSettings) -> Gate:
     """The service for one model: it answers once that is loaded, or has been found not to load."""
     service = Service(settings)
     add_routes(service)

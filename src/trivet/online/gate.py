@@ -7,8 +7,10 @@ import logging
 import os
 import re
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
 from time import perf_counter
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.requests import ClientDisconnect
@@ -60,6 +62,10 @@ class Gate:
         self._problems = service.problems
         self._keys = Keys(service.settings.api_keys) if service.settings.api_keys else None
 
+    def lifespan(self) -> AbstractAsyncContextManager[Any]:
+        """What starts and stops the service, for the lifespan of an app that this is mounted in."""
+        return self._app.router.lifespan_context(self._app)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
@@ -81,7 +87,7 @@ class Gate:
 
     async def _answer(self, exchange: _Exchange, receive: Receive) -> None:
         scope = exchange.scope
-        path = scope["path"]
+        path = scope["path"].removeprefix(scope.get("root_path", ""))  # of an app it is mounted in
         try:
             direct = self._direct.get(path) if scope["method"] == "POST" else None
             self._admit(None if direct else path, exchange.headers)

@@ -136,18 +136,11 @@ def records_of_csv(
 
 def json_answer(predictions: Predictions, manifest: Manifest) -> bytes:
     """The body of an answer, as `PredictResponse` describes it."""
-    rows: list[dict[str, object]]
-    if predictions.probabilities is None:
-        rows = [{"prediction": number} for number in predictions.values]
-    else:
-        names = manifest.contract.target.label_names
-        rows = [
-            {"prediction": label, "probabilities": dict(zip(names, shares, strict=True))}
-            for label, shares in zip(
-                predictions.values, predictions.probabilities.tolist(), strict=True
-            )
-        ]
-    content = {"predictions": rows, "model": manifest.name, "model_version": manifest.version}
+    content = {
+        "predictions": predictions.records(manifest.contract),
+        "model": manifest.name,
+        "model_version": manifest.version,
+    }
     return to_json(content)
 
 

@@ -9,6 +9,7 @@ import socket
 import sys
 import tempfile
 from functools import partial
+from pathlib import Path
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
@@ -19,7 +20,7 @@ from trivet.model.store import ModelStore
 from trivet.online import metrics
 from trivet.online.app import create_app
 from trivet.online.logs import LOGGING
-from trivet.online.settings import ServeSettings
+from trivet.online.settings import ListenSettings
 
 logger = logging.getLogger("trivet.online")
 
@@ -30,13 +31,13 @@ GRACE = 20
 STARTING = 60
 
 
-def serve(settings: ServeSettings, host: str, port: int) -> None:
+def serve(settings: ListenSettings) -> None:
     """Serve until SIGTERM or SIGINT, finish the requests in flight, and exit with code 0.
 
     Raises `StoreError`, `ArtifactError` or `SettingsError` before it listens if there is no model
     to serve or a setting can't be used.
     """
-    store = ModelStore(settings.models_dir)
+    store = ModelStore(Path(settings.models_dir))
     store.artifact(settings.model, settings.model_version).verify()
     workers = worker_count(settings.workers)
     config = uvicorn.Config(
@@ -52,11 +53,13 @@ def serve(settings: ServeSettings, host: str, port: int) -> None:
     # uvicorn raises the signal again once all requests are finished: that is a success.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
-    with _listen(host, port) as listener:
+    with _listen(settings.host, settings.port) as listener:
         if not settings.api_keys and listener.getsockname()[0] not in LOOPBACK:
-            logger.warning("open to anyone who reaches %s; require keys with --api-key-file", host)
+            logger.warning(
+                "open to anyone who reaches %s; require keys with --api-key-file", settings.host
+            )
         port = listener.getsockname()[1]  # chosen by the system if it was 0
-        logger.info("listening on http://%s:%d, documentation at /docs", host, port)
+        logger.info("listening on http://%s:%d, documentation at /docs", settings.host, port)
         # An inherited directory is another service's: this one needs its own.
         if workers == 1 and metrics.DIRECTORY not in os.environ:
             uvicorn.Server(config).run(sockets=[listener])

@@ -22,7 +22,7 @@ class ServeSettings:
 
     model: str = DEFAULT_MODEL
     model_version: str | None = None
-    models_dir: Path = DEFAULT_DIRECTORY
+    models_dir: str | Path = DEFAULT_DIRECTORY
     max_body: int = 4_000_000
     max_rows: int = 10_000
     max_in_flight: int = 1_000
@@ -30,7 +30,7 @@ class ServeSettings:
     drain: float = 1.0
     reload_every: float = 1.0
     workers: Workers = 1
-    api_keys: tuple[bytes, ...] = field(default=(), repr=False)
+    api_keys: tuple[bytes, ...] | list[bytes] = field(default=(), repr=False)
     access_log: bool = False
     health_route: str | None = None
     predict_route: str | None = None
@@ -40,3 +40,11 @@ class ServeSettings:
         for option, route in routes.items():
             if route is not None and not re.fullmatch(r"/[^{}]*", route):
                 raise SettingsError(f"{option} {route}: write it as a path, such as /v1/predict")
+
+
+@dataclass(frozen=True)
+class ListenSettings(ServeSettings):
+    """Settings of a service, and the address that it listens on; port 0: the system chooses one."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date
-from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trivet.errors import TableError, did_you_mean
+from trivet.errors import TableError, did_you_mean, nearest
 from trivet.rows.arrays import Mask, Rows
-from trivet.rows.contract import Column, Contract, Kind
-from trivet.rows.values import MISSING_WORDS, Unfit, column_encoder, parse_cell
+from trivet.rows.contract import Column, Contract
+from trivet.rows.values import MISSING_WORDS, Unfit, as_json_value, column_encoder
 
 #: The cells of one column, (rows,).
 Cells: TypeAlias = "pa.Array | pa.ChunkedArray | list[object]"
@@ -60,25 +58,27 @@ def require_columns(columns: Sequence[str], names: Iterable[str], source: Path |
     """Raise `TableError` for the first name that a table has no column for."""
     for name in names:
         if name not in columns:
-            header = f"; its header is {', '.join(columns)}"
+            header = f"; its header is {', '.join(columns) or 'empty'}"
             hint = did_you_mean(name, columns) or header
             raise TableError(f"{source}: no column {name!r}{hint}")
+
+
+def require_features(columns: Sequence[str], contract: Contract, source: Path | str) -> list[str]:
+    """The features that a table has no column for, each of which may be missing.
+
+    Raises `TableError` if such a feature is required, or seems to be misspelt.
+    """
+    absent = [column for column in contract.columns if column.name not in columns]
+    unknown = set(columns) - contract.known_names
+    for column in absent:
+        if not column.nullable or nearest(column.name, unknown):
+            require_columns(columns, (column.name,), source)
+    return [column.name for column in absent]
 
 
 def is_text(kind: pa.DataType) -> bool:
     """Whether a column of this type holds text."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def as_json_value(value: Any, kind: Kind) -> object:
-    """A cell's value as JSON would hold it; raises `Unfit` for text that is no such value."""
-    if isinstance(value, str):
-        return parse_cell(kind, value)
-    if isinstance(value, Decimal):
-        return float(value)
-    if kind == "timestamp" and isinstance(value, date):  # a datetime is one, too
-        return value.isoformat()
-    return value
 
 
 def python_values(values: pa.Array) -> list[object]:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from trivet.errors import TooManyRejected
+from trivet.errors import SettingsError, TooManyRejected
 
 #: The first line of a CSV of rejected rows.
 HEADER = b"file,line,column,reason,row\n"
@@ -49,6 +49,15 @@ class MaxRejected:
         if not 0 <= number <= (1 if is_share else number):
             raise ValueError(text)
         return cls(number, is_share)
+
+    @classmethod
+    def of(cls, limit: MaxRejected | str | int) -> MaxRejected:
+        """The limit, or the one that text or a number stands for; raises `SettingsError`."""
+        try:
+            return limit if isinstance(limit, cls) else cls.parse(str(limit))
+        except ValueError:
+            known = "a number of rows, or a share such as '1%'"
+            raise SettingsError(f"max_rejected={limit!r}: write {known}") from None
 
     def __str__(self) -> str:
         return f"{self.number * 100:g}%" if self.is_share else str(self.number)

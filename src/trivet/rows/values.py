@@ -18,9 +18,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from functools import lru_cache, partial
 from itertools import islice
+from typing import Any
 
 from trivet.errors import Fault, RecordsRejected, nearest
 from trivet.rows.contract import Column, Contract, Kind, Record, Value
@@ -142,6 +144,17 @@ def parse_cell(kind: Kind, text: str) -> object:
         return float(text)
     except ValueError:
         raise Unfit("type") from None
+
+
+def as_json_value(value: Any, kind: Kind) -> object:
+    """A cell's value as JSON would hold it; raises `Unfit` for text that is no such value."""
+    if isinstance(value, str):
+        return parse_cell(kind, value)
+    if isinstance(value, Decimal):
+        return float(value)
+    if kind == "timestamp" and isinstance(value, date):  # a datetime is one, too
+        return value.isoformat()
+    return value
 
 
 def category_text(value: object) -> str | None:

@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 
 from trivet.errors import TrainingError
 from trivet.rows.arrays import Mask, Rows
-from trivet.rows.columns import as_json_value, encode_cells, is_text, require_columns
+from trivet.rows.columns import encode_cells, is_text, require_columns
 from trivet.rows.contract import Column, Contract, Kind, LeftOut, Target
-from trivet.rows.values import Unfit, category_text, to_record, to_value
+from trivet.rows.values import Unfit, as_json_value, category_text, to_record, to_value
 from trivet.train.settings import TrainSettings
 from trivet.train.table import TrainingTable
 from trivet.train.values import Values
@@ -116,7 +116,7 @@ def infer_contract(
     contract = Contract(
         columns=tuple(columns),
         target=target,
-        identifiers=settings.identifiers,
+        identifiers=tuple(settings.identifiers),
         left_out=tuple(left_out),
         example={},
     )

@@ -64,10 +64,10 @@ def train(
 def _train(
     settings: TrainSettings, sources: Sequence[Source], watch: Watch, on_step: OnStep
 ) -> TrainResult:
-    store = ModelStore(settings.models_dir)
+    store = ModelStore(Path(settings.models_dir))
     data_digest = _digest(sources)
     shaping = settings.shaping() | _reading(sources, settings)
-    pipeline = PipelineFile.read(settings.pipeline or DEFAULT)
+    pipeline = PipelineFile.read(Path(settings.pipeline or DEFAULT))
     libraries = library_versions(settings.estimator)
     version = inputs_digest(data_digest, shaping, pipeline, libraries)[:VERSION_DIGITS]
     taken = _revisions(store, settings.model, version)
@@ -106,7 +106,7 @@ def _up_to_date(store: ModelStore, settings: TrainSettings, present: list[str]) 
     version = pointer.version if pointer and pointer.version in present else present[-1]
     rows = store.artifact(settings.model, version).manifest.data.rows
     total = rows.total + sum(rows.rejected.values())
-    if not settings.max_rejected.allows(total - rows.total, total):
+    if not settings.limit.allows(total - rows.total, total):
         raise too_many(rows.rejected, total, f"; they are in {REJECTED} of version {version}")
     if pointer is None and settings.promote:
         store.promote(settings.model, version)

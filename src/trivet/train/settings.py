@@ -10,7 +10,7 @@ from typing import get_args
 
 from pydantic import JsonValue
 
-from trivet.errors import SettingsError
+from trivet.errors import SettingsError, require_list, require_path
 from trivet.model.store import DEFAULT_DIRECTORY, DEFAULT_MODEL
 from trivet.rows.contract import Kind, Task
 from trivet.rows.rejects import ONE_PERCENT, MaxRejected
@@ -27,7 +27,7 @@ NOT_SHAPING = {"data", "pipeline", "max_rejected", "model", "models_dir", "promo
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Settings of one training run; raises `SettingsError` for an unknown kind.
+    """Settings of one training run; raises `SettingsError` for one that cannot be used.
 
     ``data`` is a path or an address, as `find_sources` takes it. ``sample_rows`` limits how many
     rows are used: a random sample, drawn with ``seed``. ``pipeline`` is the file that builds the
@@ -36,13 +36,13 @@ class TrainSettings:
 
     data: str | Path
     target: str
-    identifiers: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
+    identifiers: tuple[str, ...] | list[str] = ()
+    exclude: tuple[str, ...] | list[str] = ()
     time_column: str | None = None
     kinds: Mapping[str, Kind] = field(default_factory=dict)
-    nullable: tuple[str, ...] = ()
+    nullable: tuple[str, ...] | list[str] = ()
     task: Task | None = None
-    pipeline: Path | None = None
+    pipeline: str | Path | None = None
     estimator: str | None = None
     features: str | None = None
     params: Mapping[str, JsonValue] = field(default_factory=dict)
@@ -50,18 +50,29 @@ class TrainSettings:
     sample_rows: int | None = None
     seed: int = 0
     delimiter: str | None = None
-    max_rejected: MaxRejected = ONE_PERCENT
+    max_rejected: MaxRejected | str | int = ONE_PERCENT
     model: str = DEFAULT_MODEL
-    models_dir: Path = DEFAULT_DIRECTORY
+    models_dir: str | Path = DEFAULT_DIRECTORY
     promote: bool = True
     force: bool = False
 
     def __post_init__(self) -> None:
         """Check what the types do not."""
+        require_path("data", self.data)
+        for columns in ("identifiers", "exclude", "nullable"):
+            require_list(columns, getattr(self, columns))
+        _ = self.limit
+        if not 0 < self.held_out < 1:
+            raise SettingsError(f"held_out={self.held_out}: it is a share between 0 and 1")
         for name, kind in self.kinds.items():
             if kind not in get_args(Kind):
                 known = ", ".join(get_args(Kind))
                 raise SettingsError(f"{name} can't be of kind {kind!r}; a kind is one of {known}")
+
+    @property
+    def limit(self) -> MaxRejected:
+        """How many rows may be rejected; raises `SettingsError`."""
+        return MaxRejected.of(self.max_rejected)
 
     def shaping(self) -> dict[str, JsonValue]:
         """The settings that shape the model, as JSON: their digest is part of a version's name."""

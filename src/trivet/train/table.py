@@ -95,12 +95,12 @@ def read_training_table(
                 first = first or f"{file.source.name}, line {reject.line:,}: {reject.cause}"
                 rejected[reject.cause] += 1
             rejected_rows += rejected_csv(file.source.name, chunk.rejects)
-            if settings.max_rejected.stops_at(rejected.total()):
+            if settings.limit.stops_at(rejected.total()):
                 raise too_many(rejected, read + rejected.total(), f"; the first is {first}")
             watch(read, done + chunk.position, total)
         done += file.source.size
         file.source.check_unchanged()
-    if not settings.max_rejected.allows(rejected.total(), read + rejected.total()):
+    if not settings.limit.allows(rejected.total(), read + rejected.total()):
         raise too_many(rejected, read + rejected.total(), f"; the first is {first}")
     if not read:
         rejects = f"; {rejected.total():,} were rejected, the first is {first}" if first else ""
