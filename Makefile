@@ -19,7 +19,7 @@ export REVISION = $(shell git describe --always --dirty --exclude '*' 2>/dev/nul
 export REGISTRY PORT
 REPLICAS ?= 3
 
-.PHONY: help setup demo train batch-predict serve test lint docs lock clean \
+.PHONY: help setup demo train batch-predict serve test lint docs pictures lock clean \
 	images docker-train docker-batch docker-serve docker-scale docker-stop push pull \
 	bench-compiled bench-online bench-train bench-batch bench-images
 
@@ -59,6 +59,9 @@ lint: setup ## check style and types
 
 docs: setup ## write docs/reference.md from the commands
 	$(BIN)/python docs/reference.py > docs/reference.md
+
+pictures: train ## write docs/docs-page.png from the service: needs chromium
+	$(BIN)/python docs/pictures.py
 
 bench-compiled: train ## compare the compiled model with its pipeline
 	$(BIN)/python bench/compiled.py

@@ -99,10 +99,26 @@ def test_one_value_stands_for_a_list_of_one(tmp_path: Path) -> None:
     assert defaults(tmp_path, '[train]\nid = "flight_id"')["train"] == {"id": ["flight_id"]}
 
 
+FLIGHTS = """
+model = "flights"
+models-dir = "models"
+
+[train]
+data = "data/flights_train.csv"
+target = "late"
+id = ["flight_id"]
+time-column = "time_hour"
+estimator = "hist_gradient_boosting"
+
+[train.params]
+learning_rate = 0.1
+"""
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A folder with the project's trivet.toml, and a table of another kind."""
-    (tmp_path / "trivet.toml").write_text((ROOT / "trivet.toml").read_text())
+    """A folder with a trivet.toml for the flights, and a table of another kind."""
+    (tmp_path / "trivet.toml").write_text(FLIGHTS)
     write_csv(tmp_path / "table.csv", ["x", "y"], [[n % 7, n % 2] for n in range(40)])
     return tmp_path
 

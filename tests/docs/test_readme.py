@@ -21,23 +21,20 @@ URL = "http://127.0.0.1:8000"
 VERSION = re.compile(r"\b[0-9a-f]{12}\b")
 VARYING = [
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\dZ"), "TIME"),
-    (re.compile(r"(0\.\d{6})\d+"), r"\1"),  # libraries may differ in the last digits
+    # Libraries may differ in the last digits.
+    (re.compile(r"(\b\d\.\d{6})\d+"), r"\1"),
 ]
 
 
-def console_blocks() -> Iterator[list[tuple[str, list[str]]]]:
-    """Commands with the lines that they are said to print, a list a block."""
-    for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL):
-        shown: list[tuple[str, list[str]]] = []
-        for line in block.splitlines():
-            if line.startswith("$ "):
-                shown.append((line[2:], []))
-            else:
-                shown[-1][1].append(line)
-        yield shown
+def commands_of(text: str) -> Iterator[tuple[str, list[str]]]:
+    """The commands in a document, with the lines that each is said to print."""
+    for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
+        for shown in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, *lines = shown.splitlines()
+            yield command, lines
 
 
-COMMANDS = [command for block in console_blocks() for command in block]
+COMMANDS = list(commands_of(README))
 
 
 @pytest.fixture(scope="module")

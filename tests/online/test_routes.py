@@ -264,7 +264,8 @@ def test_a_port_in_use_is_one_line(flights_store: Path, tmp_path: Path) -> None:
         options = ("--model", "flights", "--models-dir", str(flights_store), "--port", port)
         result = run_trivet("serve", *options, cwd=tmp_path)
     assert result.returncode == 1
-    assert f"can't listen on 127.0.0.1:{port}" in result.stderr
+    why = "Address already in use"
+    assert f"on 127.0.0.1:{port} ({why}); choose another --port or --host" in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 

@@ -84,8 +84,9 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
+        why = str(error.strerror).partition(" (")[0]  # Python repeats the address in brackets
         raise SettingsError(
-            f"can't listen on {host}:{port} ({error.strerror}); choose another --port"
+            f"can't listen on {host}:{port} ({why}); choose another --port or --host"
         ) from error
     # Otherwise the kernel may hold back half of an answer until the other is acknowledged.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

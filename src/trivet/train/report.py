@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 
 from trivet.model.artifact import Manifest
-from trivet.rows.contract import Column
+from trivet.rows.contract import Column, Contract
+from trivet.rows.values import MISSING_WORDS
 
 
 def render(manifest: Manifest) -> str:
     """The report of a model, in Markdown."""
     contract, data = manifest.contract, manifest.data
+    notes = [f"- {line} (see rejected.csv)" for line in _rejected(manifest)]
+    notes += [f"- {line}" for line in _words(contract)]
     lines = [
         f"# {manifest.name} {manifest.version}",
         "",
@@ -20,7 +23,7 @@ def render(manifest: Manifest) -> str:
         "",
         f"{_rows(manifest)}.",
         "",
-        *(f"- {line} (see rejected.csv)" for line in _rejected(manifest)),
+        *([*notes, ""] if notes else []),
         metrics_table(manifest),
         "",
         _compiled(manifest),
@@ -42,8 +45,7 @@ def render(manifest: Manifest) -> str:
         "",
         "## Left out",
         "",
-        *(f"- {name}: identifier, carried through" for name in contract.identifiers),
-        *(f"- {column.name}: {column.reason}" for column in contract.left_out),
+        *(_left_out(contract) or ["None."]),
     ]
     return "\n".join(lines) + "\n"
 
@@ -55,6 +57,7 @@ def summary(manifest: Manifest, trained: bool, current: str | None) -> str:
             *(f"left out {column.name}: {column.reason}" for column in manifest.contract.left_out),
             _rows(manifest),
             *_rejected(manifest),
+            *_words(manifest.contract),
             "",
             metrics_table(manifest),
             "",
@@ -101,6 +104,26 @@ def _rejected(manifest: Manifest) -> list[str]:
     """The rejected rows, one line for each cause."""
     rejected = manifest.data.rows.rejected
     return [f"rejected {count:,}: {cause}" for cause, count in rejected.items()]
+
+
+def _words(contract: Contract) -> list[str]:
+    """Words for a missing value that are categories or labels, one line for each."""
+    texts = {column.name: column.categories for column in contract.columns}
+    texts[contract.target.name] = contract.target.label_names
+    return [
+        f"{name}: {text} is a category, not a missing value; "
+        "leave a cell empty if its value is missing"
+        for name, known in texts.items()
+        for text in known
+        if text.lower() in MISSING_WORDS
+    ]
+
+
+def _left_out(contract: Contract) -> list[str]:
+    return [
+        *(f"- {name}: identifier, carried through" for name in contract.identifiers),
+        *(f"- {column.name}: {column.reason}" for column in contract.left_out),
+    ]
 
 
 def _compiled(manifest: Manifest) -> str:
