@@ -1,4 +1,4 @@
-"""The steps from a CSV to a served model are taken, and what they show is compared."""
+"""A table and features of one's own: the steps are taken, and what they show is compared."""
 
 from __future__ import annotations
 
@@ -6,15 +6,23 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import ROOT, copy_checkout, serving
 from tests.docs.test_readme import URL, assert_shown, commands_of, output_of
 
-STEPS = (ROOT / "docs/make-it-yours.md").read_text().split("\n## ")[1]
+STEPS, OWN_FEATURES = (ROOT / "docs/make-it-yours.md").read_text().split("\n## ")[1:3]
 
 
-def test_the_six_steps_lead_to_a_served_model(tmp_path: Path) -> None:
-    checkout = copy_checkout(tmp_path / "trivet")
-    (checkout / ".venv").symlink_to(sys.prefix)
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """The project's own files, beside the environment that runs this test."""
+    folder = copy_checkout(tmp_path / "trivet")
+    (folder / ".venv").symlink_to(sys.prefix)
+    return folder
+
+
+def test_the_six_steps_lead_to_a_served_model(checkout: Path) -> None:
     names: dict[str, str] = {}  # the versions that were printed, by those that the steps show
     taken = 0
     for step in STEPS.split("\n### ")[1:]:
@@ -29,3 +37,12 @@ def test_the_six_steps_lead_to_a_served_model(tmp_path: Path) -> None:
                 printed = output_of(command, checkout)
             assert_shown(shown, printed.splitlines(), command, names)
     assert taken == 7
+
+
+def test_features_of_ones_own_are_made_as_shown(checkout: Path) -> None:
+    [(name, code)] = re.findall(r"```python\n# (\S+)\n(.*?)```", OWN_FEATURES, re.DOTALL)
+    (checkout / name).write_text(code)
+    shown = list(commands_of(OWN_FEATURES))
+    assert len(shown) == 2
+    for command, lines in shown:
+        assert_shown(lines, output_of(command, checkout).splitlines(), command, {})
