@@ -94,7 +94,8 @@ def test_the_images_are_pushed_once_a_layer_and_run_after_a_pull(
         assert inspect(project.container("online"))["Config"]["Image"] == images[-1]
 
         (project.folder / ".env").write_text(f"REGISTRY={registry}\nPULL_POLICY=missing\n")
-        project.do("make", "docker-batch", TAG="9.9")
+        user = {"TRIVET_UID": "1000", "TRIVET_GID": "1000"}  # whom the files belong to by now
+        project.do("make", "docker-batch", TAG="9.9", **user)
         project.compose("run", "--rm", "batch", TAG="9.9")
     finally:
         project.run("docker", "compose", "down", "--timeout", "1", **make)
