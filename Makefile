@@ -16,7 +16,6 @@ export TRIVET_UID ?= $(shell id -u)
 export TRIVET_GID ?= $(shell id -g)
 export VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/trivet/__init__.py)
 export REVISION = $(shell git describe --always --dirty --exclude '*' 2>/dev/null || echo unknown)
-export REGISTRY PORT
 REPLICAS ?= 3
 
 .PHONY: help setup demo train batch-predict serve test lint docs pictures lock clean \
@@ -99,7 +98,7 @@ push: ## push the images, tagged TAG (default: the version) and git revision: RE
 
 pull: ## pull the images tagged TAG (default: the version): REGISTRY=host:port
 	@test -n "$(REGISTRY)" || { echo "which registry? make $@ REGISTRY=host:port"; exit 1; }
-	TAG=$(or $(TAG),$(VERSION)) docker compose pull --quiet
+	TAG=$(or $(TAG),$(VERSION)) PULL_POLICY=missing docker compose pull --quiet
 
 bench-images: setup ## measure image sizes and rebuild times into bench/results/images.md
 	$(BIN)/python bench/images.py

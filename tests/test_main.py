@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,4 +18,6 @@ def test_python_dash_m_trivet_is_the_command(tmp_path: Path) -> None:
         text=True,
         check=True,
     )
-    assert result.stdout == f"trivet, version {trivet.__version__}\n"
+    assert re.fullmatch(
+        f"trivet, version {re.escape(trivet.__version__)}, code [0-9a-f]{{12}}\n", result.stdout
+    )

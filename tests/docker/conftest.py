@@ -87,9 +87,16 @@ class Project:
     tag: str
     port: int = field(default_factory=free_port)
     files: tuple[str, ...] = ("docker-compose.yml",)
+    builds: bool = False  # as Compose does by default; the images that tests share are there
 
     def run(self, *command: str | Path, **settings: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the checkout as the caller; settings are named as in .env."""
+        process = self.start(*command, **settings)
+        output, _ = process.communicate()
+        return subprocess.CompletedProcess(command, process.returncode, output)
+
+    def start(self, *command: str | Path, **settings: str) -> subprocess.Popen[str]:
+        """Start a command as `run` does."""
         given = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
         environment = {
             **given,
@@ -99,9 +106,10 @@ class Project:
             "COMPOSE_ANSI": "never",
             "TAG": self.tag,
             "PORT": str(self.port),
+            **({} if self.builds else {"PULL_POLICY": "missing"}),
             **settings,
         }
-        return subprocess.run(
+        return subprocess.Popen(
             [str(part) for part in command],
             cwd=self.folder,
             env=environment,
@@ -109,7 +117,6 @@ class Project:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            check=False,
             **self.caller.options(self.folder),
         )
 
@@ -157,6 +164,12 @@ class Project:
         """Remove the containers, networks and files."""
         self.run("docker", "compose", "down", "--remove-orphans", "--volumes", "--timeout", "1")
         shutil.rmtree(self.folder)
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
 
 
 def build_image(name: str, dockerfile: str) -> None:

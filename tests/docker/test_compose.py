@@ -41,7 +41,7 @@ def test_compose_accepts_its_file_without_the_optional_ones(
 def test_one_command_leads_from_a_fresh_clone_to_an_answer(
     new_project: Callable[..., Project],
 ) -> None:
-    project = new_project(tag=f"{MARK}-fresh")
+    project = new_project(tag=f"{MARK}-fresh", builds=True)
     try:
         project.compose("up", "--detach", "--wait", "online")
         curl = f"curl -sS http://127.0.0.1:{project.port}/predict -H Content-Type:application/json"
@@ -52,7 +52,9 @@ def test_one_command_leads_from_a_fresh_clone_to_an_answer(
         project.compose("down")
         project.compose("up", "--detach", "--wait")
         assert project.predict(FLIGHT)["predictions"]
-        assert "up to date: flights" in project.compose("logs", "train")
+        printed = project.compose("logs", "train")
+        assert "up to date: flights" in printed
+        assert "the code of this image" in printed
         assert project.compose("ps", "--all", "--quiet", "batch") == ""
     finally:
         project.compose("down", "--timeout", "1")

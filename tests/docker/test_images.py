@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, wait_until
+from tests.conftest import ROOT, run_trivet, wait_until
 from tests.docker.conftest import (
     FLIGHT,
     LEGS,
     MARK,
     Project,
     docker,
+    edit,
     inspect,
     layers,
     remove_images,
@@ -45,12 +46,6 @@ def edited(new_project: Callable[..., Project]) -> Iterator[Project]:
     project = new_project(tag=f"{MARK}-edited")
     yield project
     remove_images(*(project.image(leg) for leg in LEGS))
-
-
-def edit(path: Path, old: str, new: str) -> None:
-    text = path.read_text()
-    assert old in text
-    path.write_text(text.replace(old, new))
 
 
 def layers_rebuilt(project: Project, tag: str, leg: str) -> int:
@@ -157,6 +152,12 @@ def test_an_image_says_what_it_is(leg: str, command: str, tag: str) -> None:
         f"trivet-{leg}", "1.2.3", "abc1234", "MIT",
     )  # fmt: skip
     assert "source" in labels
+
+
+@pytest.mark.parametrize("leg", LEGS)
+def test_an_image_says_which_code_it_holds(leg: str, tag: str, tmp_path: Path) -> None:
+    inside = docker("run", "--rm", "--entrypoint", "trivet", f"trivet-{leg}:{tag}", "--version")
+    assert inside == run_trivet("--version", cwd=tmp_path).stdout.strip()
 
 
 def test_an_image_takes_options(tag: str) -> None:

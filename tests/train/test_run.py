@@ -239,6 +239,9 @@ def test_the_command_prints_what_it_did(tmp_path: Path) -> None:
     second = run_trivet("train", *options, cwd=tmp_path)
     assert second.returncode == 0
     assert second.stdout.startswith("up to date: f ")
+    assert "(same data, settings, code and libraries)" in second.stdout
+    in_an_image = run_trivet("train", *options, cwd=tmp_path, TRIVET_IMAGE="trivet-train")
+    assert "and the code of this image)" in in_an_image.stdout
     shown = run_trivet("models", "show", "--model", "f", cwd=tmp_path)
     assert "| wind_gust | number |" in shown.stdout
 

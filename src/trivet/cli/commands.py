@@ -14,7 +14,6 @@ from typing import Any, get_args
 import click
 from click.core import ParameterSource
 
-import trivet
 from trivet.batch.settings import BatchSettings
 from trivet.cli.listing import describe
 from trivet.cli.options import (
@@ -34,6 +33,7 @@ from trivet.cli.options import (
 from trivet.cli.progress import Progress
 from trivet.cli.settings_file import TrainCommand, literal, load_defaults, pairs
 from trivet.cli.trouble import Trivet
+from trivet.cli.version import print_version
 from trivet.cpus import cpu_limit, limit_threads
 from trivet.model.artifact import REPORT
 from trivet.model.store import ModelStore
@@ -45,7 +45,14 @@ CONTEXT = {"auto_envvar_prefix": "TRIVET", "max_content_width": 100, "show_defau
 
 
 @click.group(cls=Trivet, context_settings=CONTEXT)
-@click.version_option(trivet.__version__)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=print_version,
+    help="Print the version and a digest of the code, and exit.",
+)
 @click.option("--config", type=FILE, default=Path("trivet.toml"), help="The settings file.")
 @click.pass_context
 def main(ctx: click.Context, config: Path) -> None:

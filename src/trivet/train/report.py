@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 from trivet.model.artifact import Manifest
 from trivet.rows.contract import Column, Contract
@@ -66,6 +67,8 @@ def summary(manifest: Manifest, trained: bool, current: str | None) -> str:
         ]
     else:
         inputs = "same data, settings, code and libraries"
+        if os.environ.get("TRIVET_IMAGE"):  # an edit beside the image is not in it
+            inputs = "same data, settings and libraries, and the code of this image"
         lines = [f"up to date: {manifest.name} {manifest.version} ({inputs})"]
     if current != manifest.version:
         promote = f"trivet models promote --model {manifest.name} {manifest.version}"
