@@ -30,6 +30,9 @@ on stderr:
 - `features` and `[train.params]` are for the estimator that the file names, and for no other
   `--estimator`. All three are for the pipeline that the file names, and for no other `--pipeline`.
 
+`trivet batch-predict` does not write the predictions for another `--input` to the `output` that the
+file names beside its own `input`: it asks for an `--output`.
+
 | exit code | |
 |---|---|
 | 0 | done |

@@ -187,6 +187,16 @@ def test_hyperparameters_on_the_command_line_are_for_the_estimator_there(checkou
     assert (result.returncode, result.stderr) == (0, "")
 
 
+def test_another_input_does_not_replace_the_output_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "trivet.toml").write_text('[batch-predict]\ninput = "a.csv"\noutput = "p.csv"')
+    (tmp_path / "p.csv").write_text("precious")
+    result = run_trivet("batch-predict", "--input", "b.csv", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "Missing option '--output': p.csv is for a.csv, as trivet.toml says." in result.stderr
+    result = run_trivet("batch-predict", "--input", "a.csv", cwd=tmp_path)
+    assert "no model in this store" in result.stderr
+
+
 def test_tables_stand_for_pairs(tmp_path: Path) -> None:
     text = (
         '[train]\ntime-column = "t"\n[train.params]\nmax_iter = 3\nloss = "x"\n'

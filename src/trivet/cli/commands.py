@@ -31,7 +31,7 @@ from trivet.cli.options import (
     seconds,
 )
 from trivet.cli.progress import Progress
-from trivet.cli.settings_file import TrainCommand, literal, load_defaults, pairs
+from trivet.cli.settings_file import BatchCommand, TrainCommand, literal, load_defaults, pairs
 from trivet.cli.trouble import Trivet
 from trivet.cli.version import print_version
 from trivet.cpus import cpu_limit, limit_threads
@@ -165,7 +165,7 @@ def train(**options: Any) -> None:
 
 
 @defaults_from(BatchSettings)
-@main.command()
+@main.command(cls=BatchCommand)
 @click.option(
     "--input",
     metavar="PATH",

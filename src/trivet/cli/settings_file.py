@@ -93,6 +93,22 @@ class TrainCommand(click.Command):
         return rest
 
 
+class BatchCommand(click.Command):
+    """Keeps the output that trivet.toml names for the input that it names with it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the options; another input needs another output, or it would replace that one."""
+        rest = super().parse_args(ctx, args)
+        meant, output = (ctx.default_map or {}).get("input"), ctx.get_parameter_source("output")
+        if output is ParameterSource.DEFAULT_MAP and meant not in (None, ctx.params["input"]):
+            raise click.UsageError(
+                f"Missing option '--output': {ctx.params['output']} is for {meant}, as "
+                f"{ctx.find_root().params['config']} says.",
+                ctx,
+            )
+        return rest
+
+
 def _say_unused(ctx: click.Context, section: str, why: str) -> None:
     path = ctx.find_root().params["config"]
     click.echo(f"{path}: {section} is not used, because {why}", err=True)
