@@ -16,14 +16,12 @@ export TRIVET_UID ?= $(shell id -u)
 export TRIVET_GID ?= $(shell id -g)
 export VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/trivet/__init__.py)
 export REVISION = $(shell git describe --always --dirty --exclude '*' 2>/dev/null || echo unknown)
-REPLICAS ?= 3
 
 .PHONY: help setup demo train batch-predict serve test lint docs pictures lock clean \
-	images docker-train docker-batch docker-serve docker-scale docker-stop push pull \
-	bench-compiled bench-online bench-train bench-batch bench-images
+	images docker-train docker-batch-predict docker-serve docker-stop push pull
 
 help: ## print this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## make .venv with the locked packages
 
@@ -62,32 +60,17 @@ docs: setup ## write docs/reference.md from the commands
 pictures: train ## write docs/docs-page.png from the service: needs chromium
 	$(BIN)/python docs/pictures.py
 
-bench-compiled: train ## compare the compiled model with its pipeline
-	$(BIN)/python bench/compiled.py
-
-bench-online: train ## measure the service and its peers into bench/results/online.md: needs wrk and two cores
-	$(BIN)/python bench/online.py
-
-bench-train: setup ## measure training beside a plain pandas script into bench/results/train.md
-	$(BIN)/python bench/train.py
-
-bench-batch: setup ## measure batch inference and its peers into bench/results/batch.md
-	$(BIN)/python bench/batch.py
-
 images: ## build the three images, tagged latest, with the version and with the git revision
 	for tag in latest $(VERSION) $(REVISION); do TAG=$$tag docker compose build --quiet; done
 
 docker-train: ## train, in a container
 	docker compose run --rm train
 
-docker-batch: ## batch-predict, in a container
+docker-batch-predict: ## batch-predict, in a container
 	docker compose run --rm batch
 
 docker-serve: ## serve, in a container; trains first if need be
 	docker compose up --detach --wait online
-
-docker-scale: ## several online containers behind a proxy: REPLICAS=3
-	docker compose -f docker-compose.yml -f deploy/scale.yml up --detach --wait --scale online=$(REPLICAS) proxy
 
 docker-stop: ## stop and remove all containers
 	docker compose down --remove-orphans
@@ -99,9 +82,6 @@ push: ## push the images, tagged TAG (default: the version) and git revision: RE
 pull: ## pull the images tagged TAG (default: the version): REGISTRY=host:port
 	@test -n "$(REGISTRY)" || { echo "which registry? make $@ REGISTRY=host:port"; exit 1; }
 	TAG=$(or $(TAG),$(VERSION)) PULL_POLICY=missing docker compose pull --quiet
-
-bench-images: setup ## measure image sizes and rebuild times into bench/results/images.md
-	$(BIN)/python bench/images.py
 
 # Two files: a new version of a tool must not build the images again.
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --fork-strategy fewest \
@@ -119,3 +99,6 @@ $(INSTALLED): requirements-dev.txt pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
+
+# These folders can be deleted; their targets go with them.
+-include deploy/*.mk bench/*.mk tools/*.mk

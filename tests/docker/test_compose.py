@@ -100,7 +100,7 @@ def test_by_make_all_that_comes_out_belongs_to_the_caller(
     project = new_project(caller)
     project.do("make", "docker-serve")
     assert project.predict(FLIGHT)["predictions"]
-    project.do("make", "docker-batch")
+    project.do("make", "docker-batch-predict")
     assert (project.folder / "data/predictions/flights_november.csv").exists()
     assert owners(project.folder) == {(caller.uid, caller.gid)}
     assert writable_by_all(project.folder) == []

@@ -1,0 +1,16 @@
+.PHONY: bench-compiled bench-online bench-train bench-batch bench-images
+
+bench-compiled: train ## compare the compiled model with its pipeline
+	$(BIN)/python bench/compiled.py
+
+bench-online: train ## measure the service and its peers into bench/results/online.md: needs wrk and two cores
+	$(BIN)/python bench/online.py
+
+bench-train: setup ## measure training beside a plain pandas script into bench/results/train.md
+	$(BIN)/python bench/train.py
+
+bench-batch: setup ## measure batch inference and its peers into bench/results/batch.md
+	$(BIN)/python bench/batch.py
+
+bench-images: setup ## measure image sizes and rebuild times into bench/results/images.md
+	$(BIN)/python bench/images.py
