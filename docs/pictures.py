@@ -18,7 +18,7 @@ from trivet.online.settings import ServeSettings
 PICTURE = Path(__file__).with_name("docs-page.png")
 FLAGS = ["--no-sandbox", "--disable-quic", "--disable-background-networking", "--no-first-run"]
 #: The width of the page and what is left around it, in CSS pixels; the picture has 1,280 pixels.
-WIDTH, SCALE, MARGIN = 1000, 1.28, 5
+WIDTH, SCALE, MARGIN = 800, 1.6, 5
 #: What stands between the route and its fields, and says nothing about the model.
 HIDDEN = (
     ".opblock-body > .opblock-description-wrapper, .parameters-container, "
@@ -66,12 +66,14 @@ def open_fields(page: Page) -> None:
 
 
 def part_to_show(page: Page) -> FloatRect:
-    """The rectangle from the beginning of POST /predict to the last field, in CSS pixels."""
-    block, fields = (
-        page.locator(name).first.evaluate("element => element.getBoundingClientRect().toJSON()")
-        for name in (".opblock-post", ".opblock-section-request-body .model-container")
+    """The rectangle from the beginning of POST /predict to the last opened field, in CSS pixels."""
+    block = page.locator(".opblock-post").first
+    last = page.get_by_text(OPENED[-1], exact=True).first.locator("xpath=ancestor::article[1]")
+    top, bottom = (
+        place.evaluate("element => element.getBoundingClientRect().toJSON()")[edge]
+        for place, edge in ((block, "top"), (last, "bottom"))
     )
-    top, bottom = block["top"] - MARGIN, fields["bottom"] + MARGIN
+    top, bottom = top - MARGIN, bottom + MARGIN
     return {"x": 0, "y": top, "width": WIDTH, "height": bottom - top}
 
 
