@@ -83,7 +83,9 @@ class LiveModel:
     def _load_newer(self) -> Ready | None:
         """The current version, once it gave the golden answers; None if there is nothing new."""
         settings = self._settings
-        version = settings.model_version or ModelStore(settings.models_dir).in_use(settings.model)
+        version = settings.model_version
+        if version is None:
+            version = ModelStore(settings.models_dir).in_use(settings.model)
         if self.ready and version == self.ready.manifest.version:
             self.reason, self._failed = None, ""
             return None

@@ -58,7 +58,8 @@ def summary(manifest: Manifest, trained: bool, current: str | None) -> str:
         lines = [f"up to date: {manifest.name} {manifest.version} ({inputs})"]
     if current != manifest.version:
         promote = f"trivet models promote --model {manifest.name} {manifest.version}"
-        lines.append(f"current is {current}; to use this version: {promote}")
+        known = f"current is {current}" if current else "no usable version is current"
+        lines.append(f"{known}; to use this version: {promote}")
     return "\n".join(lines)
 
 
