@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from trivet.model.artifact import Manifest
 from trivet.rows.contract import Column
 
@@ -12,30 +14,31 @@ def render(manifest: Manifest) -> str:
     lines = [
         f"# {manifest.name} {manifest.version}",
         "",
-        f"{contract.target.task.capitalize()} of `{contract.target.name}` by "
+        f"{contract.target.task.capitalize()} of {_escaped(contract.target.name)} by "
         f"`{manifest.settings['estimator']}`, trained {manifest.created:%Y-%m-%d %H:%M} UTC "
-        f"on {data.file} (SHA-256 {data.sha256[:12]}).",
+        f"on {_escaped(data.file)} (SHA-256 {data.sha256[:12]}).",
         "",
-        f"{_rows(manifest)}.",
+        f"{_escaped(_rows(manifest))}.",
         "",
-        *(f"- {line} (see rejected.csv)" for line in _rejected(manifest)),
+        *(f"- {_escaped(line)} (see rejected.csv)" for line in _rejected(manifest)),
         metrics_table(manifest),
         "",
-        _compiled(manifest),
+        _escaped(_compiled(manifest)),
         "",
         "## Features",
         "",
         "| feature | kind | missing | range or categories |",
         "|---|---|---:|---|",
         *(
-            f"| {column.name} | {column.kind} | {column.missing:.1%} | {_span(column)} |"
+            f"| {_escaped(column.name)} | {column.kind} | {column.missing:.1%} "
+            f"| {_escaped(_span(column))} |"
             for column in contract.columns
         ),
         "",
         "## Left out",
         "",
-        *(f"- {name}: identifier, carried through" for name in contract.identifiers),
-        *(f"- {column.name}: {column.reason}" for column in contract.left_out),
+        *(f"- {_escaped(name)}: identifier, carried through" for name in contract.identifiers),
+        *(_escaped(f"- {column.name}: {column.reason}") for column in contract.left_out),
     ]
     return "\n".join(lines) + "\n"
 
@@ -100,6 +103,12 @@ def _compiled(manifest: Manifest) -> str:
     if manifest.not_compiled is None:
         return "compiled: predicted without scikit-learn, proven equal on the held-out rows"
     return f"not compiled ({manifest.not_compiled}): predicted by scikit-learn"
+
+
+def _escaped(text: str) -> str:
+    """Text of the table as Markdown shows it, on one line; a newline is shown as in JSON."""
+    line = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+    return re.sub(r"[\\`|<*]", r"\\\g<0>", line)
 
 
 def _number(value: float | None) -> str:
