@@ -81,12 +81,8 @@ def _backend(job: Job, workers: int, cluster: str | None) -> Iterator[None]:
             initializer=_end_with,
             initargs=(os.getpid(),),
         ):
-            futures = logging.getLogger("concurrent.futures")
-            futures.addFilter(_is_not_of_a_lost_worker)
-            try:
-                yield
-            finally:
-                futures.removeFilter(_is_not_of_a_lost_worker)
+            logging.getLogger("concurrent.futures").addFilter(_is_not_of_a_lost_worker)
+            yield
         return
     from distributed import Client
 

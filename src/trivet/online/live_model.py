@@ -83,8 +83,7 @@ class LiveModel:
     def _load_newer(self) -> Ready | None:
         """The current version, once it gave the golden answers; None if there is nothing new."""
         settings = self._settings
-        version = settings.model_version
-        if version is None:
+        if (version := settings.model_version) is None:
             version = ModelStore(settings.models_dir).in_use(settings.model)
         if self.ready and version == self.ready.manifest.version:
             self.reason, self._failed = None, ""

@@ -9,7 +9,7 @@ import shutil
 import sys
 from codecs import BOM_UTF8
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal, TypeVar
@@ -99,10 +99,9 @@ class Source:
             return
         system, path = locate(self.address)
         system.invalidate_cache()
-        try:
+        facts = None
+        with suppress(OSError):  # it may have vanished
             facts = _facts(system.info(path))
-        except OSError:  # it has vanished
-            facts = None
         if (self.size, self.stamp) != facts:
             raise TableError(
                 f"{self.name}: changed while it was read, so nothing was written; read it once it "

@@ -39,15 +39,9 @@ def typed_file(source: Source, schema: pa.Schema, rows: int | None = None) -> Ta
 
 def read_batches(file: TableFile, span: Span, wanted: Wanted, batches: Batches) -> Iterator[Chunk]:
     """The rows of a span, chunk by chunk."""
-    schema = pa.schema(
-        [
-            wanted.carried.field(field.name)
-            if field.name in wanted.carried.names and field.name in file.coded
-            else field
-            for field in file.schema
-            if wanted.reads(field.name)
-        ]
-    )
+    fields = {field.name: field for field in file.schema if wanted.reads(field.name)}
+    fields |= {field.name: field for field in wanted.carried if field.name in file.coded}
+    schema = pa.schema(fields.values())
     line = span.line
     with file.source.open() as stream:
         most = wanted.chunk_rows
