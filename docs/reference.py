@@ -40,6 +40,7 @@ file names beside its own `input`: it asks for an `--output`.
 | 2 | a wrong option or argument |
 | 3 | more rows were rejected than `--max-rejected` allows |
 | 130 | a batch run was stopped by Ctrl-C or SIGTERM |
+| 141 | what reads the output has ended, such as `head` |
 """
 
 

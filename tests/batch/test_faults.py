@@ -112,6 +112,11 @@ def group(leader: int) -> list[int]:
     return found
 
 
+def workers_of(process: subprocess.Popen[str]) -> list[int]:
+    lines = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in group(process.pid)}
+    return [pid for pid, line in lines.items() if "loky" in line and "tracker" not in line]
+
+
 def undisturbed(settings: BatchSettings) -> dict[str, bytes]:
     """The files of a run that nobody touched."""
     output = str(settings.output).replace("/out.", "/whole.")
@@ -160,11 +165,73 @@ def test_a_worker_that_is_killed_is_replaced(settings: BatchSettings, small_part
     expected = undisturbed(settings)
     with started(settings, "--workers", "2") as process:
         wait_until(lambda: parts_done(settings) > 2)
-        lines = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in group(process.pid)}
-        workers = [pid for pid, line in lines.items() if "loky" in line and "tracker" not in line]
-        os.kill(workers[0], signal.SIGKILL)
-        assert process.wait(60) == 0
+        os.kill(workers_of(process)[0], signal.SIGKILL)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 0
+    [line] = [line for line in said.splitlines() if not line.endswith(" s left")]
+    assert re.fullmatch(
+        r"a worker process was killed at part \d+, as happens when memory runs out; trying again",
+        line,
+    )
     assert content(Path(settings.output)) == expected
+
+
+@pytest.mark.slow
+def test_a_run_waits_for_the_workers_of_a_killed_one(
+    settings: BatchSettings, small_parts: None, tmp_path: Path
+) -> None:
+    """They might still write into the folder that is to be published."""
+    settings = replace(settings, output=f"{tmp_path}/out.parts/")
+    expected = undisturbed(settings)
+    with started(settings, "--workers", "2") as killed:
+        wait_until(lambda: parts_done(settings) > 2)
+        workers = workers_of(killed)
+        for worker in workers:
+            os.kill(worker, signal.SIGSTOP)
+        killed.kill()
+        try:
+            with started(settings, "--resume") as process:
+                waiting = re.compile(rf"-> FLOCK .* {process.pid} ")
+                wait_until(lambda: bool(waiting.search(Path("/proc/locks").read_text())))
+                for worker in workers:
+                    os.kill(worker, signal.SIGCONT)
+                assert process.wait(60) == 0
+        finally:
+            for worker in set(workers) & set(group(killed.pid)):
+                os.kill(worker, signal.SIGCONT)
+    assert content(tmp_path / "out.parts") == expected
+
+
+def test_an_input_that_vanishes_is_named(settings: BatchSettings, small_parts: None) -> None:
+    def remove(*_: int) -> None:
+        Path(settings.input).unlink(missing_ok=True)
+
+    with pytest.raises(TableError, match=r"table\.csv: (changed while|can't be read)"):
+        batch_predict(settings, remove)
+
+
+def test_an_input_that_vanishes_once_it_is_read_is_named(
+    settings: BatchSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def publish_late(*_: object) -> list[PartResult]:
+        Path(settings.input).unlink()
+        return []
+
+    monkeypatch.setattr("trivet.batch.run.join_shards", publish_late)
+    with pytest.raises(TableError, match=r"table\.csv: changed while it was read"):
+        batch_predict(settings)
+
+
+@pytest.mark.slow
+def test_a_reader_that_has_seen_enough_ends_a_run_quietly(settings: BatchSettings) -> None:
+    settings = replace(settings, output="-")
+    with started(settings, "--workers", "2") as process:
+        assert process.stdout
+        assert process.stdout.readline().startswith("flight_id,")
+        process.stdout.close()
+        assert process.wait(60) == 128 + signal.SIGPIPE
+        assert process.stderr
+        assert process.stderr.read() == ""
 
 
 @pytest.mark.slow
@@ -283,17 +350,6 @@ def test_resume_refuses_another_plan(
     with pytest.raises(BatchError, match=message):
         batch_predict(change(replace(interrupted, resume=True)))
     assert parts_done(interrupted) == done
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("only root can mount a small disk")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_a_full_disk_is_one_line_and_loses_nothing(

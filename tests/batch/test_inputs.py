@@ -6,7 +6,9 @@ import csv
 import gzip
 import io
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -325,6 +327,85 @@ def test_standard_input_may_be_of_any_format(store: Path, tmp_path: Path, name: 
     assert [row["id"] for row in rows] == ["1", "2", "3", "4"]
     assert b"4 rows in = 4 predicted + 0 rejected" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["in.csv", *FORMS])
+def test_a_pipe_with_a_name_is_read_as_standard_input_is(
+    predict: Predict, tmp_path: Path, name: str
+) -> None:
+    {"in.csv": lambda path: written(path, PLAIN), **FORMS}[name](tmp_path / name)
+    os.mkfifo(tmp_path / "pipe")
+    code = f"open('pipe', 'wb').write(open({name!r}, 'rb').read())"
+    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path) as writer:
+        summary = predict(tmp_path / "pipe")
+    assert writer.returncode == 0
+    assert (summary.rows, summary.predicted) == (4, 4)
+    assert carried(tmp_path, "id") == ["1", "2", "3", "4"]
+
+
+def test_trouble_in_a_pipe_has_its_name(predict: Predict, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    code = "open('pipe', 'w').write('a,b\\n')"
+    with (
+        subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path),
+        pytest.raises(TableError, match=r"/pipe: no column"),
+    ):
+        predict(tmp_path / "pipe")
+
+
+def test_categories_are_carried_as_categories(predict: Predict, tmp_path: Path) -> None:
+    """Through Parquet and Arrow, in several parts and from several files."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number, notes in enumerate((["a", "b", None, "a"], ["c", "c", "d", "a"])):
+        coded = pa.array(notes).dictionary_encode().cast(pa.dictionary(pa.int8(), pa.string()))
+        table = typed().set_column(1, "note", coded)
+        pa.parquet.write_table(table, folder / f"{number}.parquet", row_group_size=3)
+        with pa.ipc.new_file(folder / f"{number}.arrow", table.schema) as writer:
+            writer.write_table(table)
+    for output in ("out.parquet", "parts/"):
+        predict(folder, output)
+        out = pa.parquet.read_table(tmp_path / output)
+        assert out.schema.field("note").type == pa.dictionary(pa.int32(), pa.string())
+        expected = ["a", "b", None, "a"] * 2 + ["c", "c", "d", "a"] * 2
+        assert out["note"].to_pylist() == expected
+    predict(folder)
+    assert carried(tmp_path, "note") == [text or "" for text in expected]
+
+
+@pytest.mark.parametrize("values", [["b", "a", "b", None], [2**40, 1, 2**40, None]])
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("columns", [None, ("level", "code")])
+def test_dictionaries_of_any_kind_are_carried(
+    predict: Predict, tmp_path: Path, values: list[Any], ordered: bool, columns: Any
+) -> None:
+    plain = pa.array(values).dictionary_encode()
+    coded = pa.DictionaryArray.from_arrays(plain.indices, plain.dictionary, ordered=ordered)
+    table = typed().append_column("level", coded)
+    table = table.set_column(2, "code", table["code"].dictionary_encode())
+    pa.parquet.write_table(table, tmp_path / "in.parquet")
+    with pa.ipc.new_stream(tmp_path / "in.arrow", table.schema) as writer:
+        writer.write_table(table)
+    for name in ("in.parquet", "in.arrow"):
+        predict(tmp_path / name, "out.parquet", columns=columns)
+        out = pa.parquet.read_table(tmp_path / "out.parquet")
+        assert out["level"].to_pylist() == values
+        read_back = pa.parquet.read_table(tmp_path / "in.parquet").schema
+        assert out.schema.field("level").type == read_back.field("level").type
+
+
+def test_a_column_of_categories_here_and_text_there_is_text(
+    predict: Predict, tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    coded = typed().set_column(1, "note", typed()["note"].dictionary_encode())
+    pa.parquet.write_table(coded, folder / "0.parquet")
+    pa.parquet.write_table(typed(), folder / "1.parquet")
+    predict(folder, "out.parquet")
+    out = pa.parquet.read_table(tmp_path / "out.parquet")
+    assert out.schema.field("note").type == pa.string()
+    assert out["note"].to_pylist() == ["a", "b", "c", "d"] * 2
 
 
 def test_standard_input_that_cannot_be_decompressed_is_named(store: Path, tmp_path: Path) -> None:

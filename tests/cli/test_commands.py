@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -15,6 +17,7 @@ from trivet.batch.settings import BatchSettings
 from trivet.cli.commands import main
 from trivet.cli.settings_file import load_defaults
 from trivet.errors import SettingsError
+from trivet.model.store import ModelStore
 from trivet.online.settings import ServeSettings
 from trivet.train.settings import TrainSettings
 
@@ -244,6 +247,56 @@ def test_malformed_pairs_are_named(tmp_path: Path, options: list[str], message: 
     result = run_trivet("train", "--data", table, "--target", "late", *options, cwd=tmp_path)
     assert result.returncode == 1
     assert message in result.stderr
+
+
+def test_the_list_may_be_of_one_model(two_versions: ModelStore, tmp_path: Path) -> None:
+    (tmp_path / "trivet.toml").write_text(f'model = "other"\nmodels-dir = "{two_versions.root}"')
+    every = run_trivet("models", "list", cwd=tmp_path)
+    assert len(every.stdout.splitlines()) == 2, "the model of the settings file is no filter"
+    assert run_trivet("models", "list", "--model", "flights", cwd=tmp_path).stdout == every.stdout
+    refused = run_trivet("models", "list", "--model", "flight", cwd=tmp_path)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "no model 'flight' in this store; did you mean 'flights'?" in refused.stderr
+    by_section = 'models-dir = "x"\n[models.list]\nmodel = "m"'
+    assert defaults(tmp_path, by_section)["models"]["list"] == {"models_dir": "x", "model": "m"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("serve", "--model", ""),
+        ("serve", "--model-version", ""),
+        ("batch-predict", "--input", "t.csv", "--output", "o.csv", "--model-version", ""),
+        ("models", "show", ""),
+        ("models", "promote", ""),
+        ("models", "rollback", "--model", ""),
+        ("models", "list", "--model", ""),
+        ("train", "--data", "t.csv", "--target", "y", "--model", ""),
+    ],
+)
+def test_an_empty_name_is_refused(flights_store: Path, tmp_path: Path, command: list[str]) -> None:
+    write_csv(tmp_path / "t.csv", ["x", "y"], [[n % 7, n % 2] for n in range(40)])
+    pointer = (flights_store / "flights/current").read_bytes()
+    model = () if "--model" in command else ("--model", "flights")
+    result = run_trivet(*command, *model, "--models-dir", flights_store, cwd=tmp_path)
+    assert result.returncode == 1
+    assert result.stderr.startswith("Error: '' can't name a model or version: use letters")
+    assert (flights_store / "flights/current").read_bytes() == pointer
+
+
+def test_rollback_names_what_it_passes_over(two_versions: ModelStore, tmp_path: Path) -> None:
+    store = ModelStore(tmp_path / "models")
+    shutil.copytree(two_versions.root, store.root)
+    first, second = store.versions("flights")
+    for version in (first, second, first, second):
+        store.promote("flights", version)
+    (store.root / "flights" / first / "report.md").write_text("edited")
+    result = run_trivet("models", "rollback", "--model", "flights", cwd=tmp_path)
+    assert result.returncode == 0
+    assert result.stdout == f"flights: current is {second}\n"
+    assert re.fullmatch(
+        f"passed over: models/flights/{first}/report.md: its SHA-256 .*\n", result.stderr
+    )
 
 
 def test_promote_and_rollback_by_command(flights_store: Path, tmp_path: Path) -> None:

@@ -7,12 +7,13 @@ import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import run_trivet, serving
 from trivet.errors import ArtifactError
-from trivet.model.artifact import CODE, GOLDEN, MANIFEST, MODEL, REPORT, Artifact
+from trivet.model.artifact import CODE, GOLDEN, MANIFEST, MODEL, REPORT, Artifact, Manifest
 from trivet.model.compiled import ARRAYS, SPEC
 from trivet.model.predictor import Predictor
 
@@ -24,10 +25,14 @@ def copy(flights: Artifact, tmp_path: Path) -> Path:
     return tmp_path / "models" / "flights" / flights.path.name
 
 
-def edit_manifest(path: Path, edit: Callable[[dict[str, dict[str, str]]], object]) -> None:
-    manifest = json.loads((path / MANIFEST).read_text())
-    edit(manifest)
-    (path / MANIFEST).write_text(json.dumps(manifest))
+def edit_manifest(path: Path, edit: Callable[[dict[str, Any]], object], seal: bool = True) -> None:
+    """Edit the manifest, and seal it again as if it had been written so."""
+    fields = json.loads((path / MANIFEST).read_text())
+    edit(fields)
+    manifest = Manifest.model_validate(fields)
+    if seal:
+        manifest = manifest.model_copy(update={"seal": manifest.digest()})
+    (path / MANIFEST).write_text(manifest.model_dump_json())
 
 
 class Trap:
@@ -62,6 +67,18 @@ def outdate(path: Path) -> None:
     (path / MANIFEST).write_text(json.dumps({**manifest, "format": 1}))
 
 
+def swap_labels(path: Path) -> None:
+    edit_manifest(path, swap, seal=False)
+
+
+def swap(manifest: dict[str, Any]) -> None:
+    manifest["contract"]["target"]["labels"].reverse()
+
+
+def rename(path: Path) -> None:
+    edit_manifest(path, lambda manifest: manifest.update({"version": "another"}))
+
+
 def empty(path: Path) -> None:
     shutil.rmtree(path.parent)
 
@@ -71,7 +88,9 @@ DAMAGES: dict[Callable[[Path], None], str] = {
     truncate: "SHA-256 is not the one in the manifest",
     remove: "can't be read",
     age: "trained with scikit-learn 1.2.0",
-    outdate: "version of trivet reads (format: Input should be 2); train the model again",
+    outdate: "has format 1, and this version of trivet reads format 3; train the model again",
+    swap_labels: "manifest.json: was changed after training",
+    rename: "holds version another of model flights",
     empty: "train one first",
 }
 
@@ -121,7 +140,7 @@ def test_python_and_numpy_are_compared_too(copy: Path, library: str, version: st
 
 
 def test_a_patch_release_is_no_reason_to_refuse(copy: Path) -> None:
-    def other_patch(manifest: dict[str, dict[str, str]]) -> None:
+    def other_patch(manifest: dict[str, Any]) -> None:
         release = manifest["libraries"]["scikit-learn"].rpartition(".")[0]
         manifest["libraries"]["scikit-learn"] = f"{release}.99"
 
@@ -129,11 +148,33 @@ def test_a_patch_release_is_no_reason_to_refuse(copy: Path) -> None:
     assert Predictor.load(Artifact.open(copy))
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"format": 2}', '{"format": 3}'])
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"format": 3}', '"\xff"'])
 def test_a_broken_manifest_is_named(copy: Path, content: str) -> None:
-    (copy / MANIFEST).write_text(content)
-    with pytest.raises(ArtifactError, match="not a manifest"):
+    (copy / MANIFEST).write_text(content, encoding="latin-1")
+    with pytest.raises(ArtifactError, match=r"not a manifest .*train the model again"):
         Artifact.open(copy)
+
+
+@pytest.mark.parametrize("number", [1, 2, 4])
+def test_a_manifest_of_another_format_is_named(copy: Path, number: int) -> None:
+    (copy / MANIFEST).write_text(json.dumps({"format": number}))
+    with pytest.raises(ArtifactError, match=f"has format {number}, and .* reads format 3; train"):
+        Artifact.open(copy)
+
+
+def test_a_manifest_that_is_laid_out_anew_keeps_its_seal(copy: Path) -> None:
+    manifest = json.loads((copy / MANIFEST).read_text())
+    (copy / MANIFEST).write_text(json.dumps(dict(sorted(manifest.items())), indent=4))
+    assert Artifact.open(copy).manifest == Manifest.model_validate(manifest)
+
+
+@pytest.mark.parametrize(
+    "value", [0.1 + 0.2, 1e22, 5e-324, -0.0, 1.0, 2**70, 1.7976931348623157e308, "a\u2028é", None]
+)
+def test_a_seal_outlives_writing_and_reading(flights: Artifact, value: Any) -> None:
+    manifest = flights.manifest.model_copy(update={"settings": {"value": value}})
+    read = Manifest.model_validate_json(manifest.model_dump_json(indent=1))
+    assert read.digest() == manifest.digest()
 
 
 def test_golden_rows_that_give_other_answers_are_refused(
@@ -144,6 +185,12 @@ def test_golden_rows_that_give_other_answers_are_refused(
     predictor.replay(golden)
     with pytest.raises(ArtifactError, match="golden row 0"):
         predictor.replay(golden.model_copy(update={"answers": wrong}))
+
+
+def test_labels_in_another_order_do_not_give_the_golden_answers(copy: Path) -> None:
+    edit_manifest(copy, swap)
+    with pytest.raises(ArtifactError, match=r"are \(True, False\), but were \(False, True\)"):
+        Predictor.load(Artifact.open(copy))
 
 
 def test_golden_rows_hold_missing_and_unseen_values(flights: Artifact) -> None:

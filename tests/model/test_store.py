@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ import pytest
 from trivet.cli.listing import describe
 from trivet.errors import ArtifactError, StoreError
 from trivet.model.artifact import Artifact, Draft
-from trivet.model.store import ModelStore, Pointer
+from trivet.model.store import REMEMBERED, ModelStore, Pointer
 
 NAMES = ("model.joblib", "pipeline.py", "golden.json", "report.md")
 CONTENTS = dict.fromkeys(NAMES, b"content")
@@ -26,10 +29,10 @@ def store(flights: Artifact, tmp_path: Path) -> ModelStore:
     return store
 
 
-def publish(store: ModelStore, version: str, like: Artifact) -> bool:
+def publish(store: ModelStore, version: str, like: Artifact, promote: bool = True) -> bool:
     manifest = like.manifest.model_copy(update={"name": "m", "version": version})
     draft = Draft(manifest, CONTENTS)
-    return store.publish("m", version, draft.write)
+    return store.publish("m", version, draft.write, promote)
 
 
 def test_current_follows_promote_and_rollback(store: ModelStore) -> None:
@@ -71,20 +74,39 @@ def test_a_version_is_never_replaced(store: ModelStore, flights: Artifact) -> No
     assert (store.root / "m/a/manifest.json").read_bytes() == before
 
 
-def test_a_failed_publish_leaves_no_version_and_the_next_one_clears_it(
-    store: ModelStore, flights: Artifact
-) -> None:
+def test_a_failed_publish_leaves_nothing(store: ModelStore, flights: Artifact) -> None:
     def fail(path: Path) -> None:
         (path / "half").write_text("half a model")
-        raise OSError("the disk is full")
+        raise KeyboardInterrupt
 
-    with pytest.raises(StoreError, match=r"can't be written to \(the disk is full\)"):
+    before = sorted(store.root.rglob("*"))
+    with pytest.raises(KeyboardInterrupt):
         store.publish("m", "d", fail)
-    assert store.versions("m") == ["a", "b", "c"]
+    assert sorted(store.root.rglob("*")) == before
     assert store.current("m") == Pointer(version="c", history=("a", "b"))
     publish(store, "d", flights)
     assert store.versions("m") == ["a", "b", "c", "d"]
-    assert not list((store.root / "m").glob(".staging-*"))
+
+
+def test_a_full_disk_leaves_nothing_half_written(flights: Artifact, small_disk: Path) -> None:
+    store = ModelStore(small_disk)
+    for version in "ab":
+        publish(store, version, flights)
+    before = sorted(small_disk.rglob("*"))
+
+    def write(path: Path) -> None:
+        (path / "half").write_bytes(bytes(2**21))
+
+    with pytest.raises(StoreError, match=r"can't be written to \(No space left on device\)"):
+        store.publish("m", "c", write)
+    assert sorted(small_disk.rglob("*")) == before
+    with suppress(OSError):
+        (small_disk / "other").write_bytes(bytes(2**20))
+    with pytest.raises(StoreError, match=r"can't be written to \(No space left on device\)"):
+        store.promote("m", "a")
+    (small_disk / "other").unlink()
+    assert sorted(small_disk.rglob("*")) == before
+    assert store.current("m") == Pointer(version="b", history=("a",))
 
 
 def test_a_damaged_version_is_not_promoted(store: ModelStore) -> None:
@@ -94,8 +116,85 @@ def test_a_damaged_version_is_not_promoted(store: ModelStore) -> None:
     assert store.artifact("m").manifest.version == "c"
 
 
-def test_a_broken_pointer_is_named_and_promote_mends_it(store: ModelStore) -> None:
-    (store.root / "m/current").write_text("")
+def test_rollback_passes_over_what_is_damaged_or_gone(store: ModelStore, flights: Artifact) -> None:
+    publish(store, "d", flights)
+    (store.root / "m/c/model.joblib").write_bytes(b"")
+    shutil.rmtree(store.root / "m/b")
+    passed: list[str] = []
+    assert store.rollback("m", lambda error: passed.append(str(error))) == "a"
+    assert "m/c/model.joblib: its SHA-256" in passed[0]
+    assert "no version 'b'; it has a, c, d" in passed[1]
+    assert store.current("m") == Pointer(version="a")
+    publish(store, "e", flights)
+    (store.root / "m/a/manifest.json").unlink()
+    with pytest.raises(StoreError, match=r"no earlier version.*trivet models promote --model m"):
+        store.rollback("m")
+    assert store.in_use("m") == "e"
+
+
+def test_rollback_leaves_a_current_version_that_is_gone(store: ModelStore) -> None:
+    shutil.rmtree(store.root / "m/c")
+    with pytest.raises(StoreError, match=r"'m' lost its current version c; .*; it has a, b"):
+        store.artifact("m")
+    assert store.rollback("m") == "b"
+
+
+def test_a_lost_pointer_is_no_lost_model(store: ModelStore) -> None:
+    (store.root / "m/current").unlink()
+    message = r"model 'm' has none current; choose a version .*promote --model m .*it has a, b, c"
+    with pytest.raises(StoreError, match=message):
+        store.artifact("m")
+    with pytest.raises(StoreError, match=message):
+        store.rollback("m")
+
+
+def test_the_history_has_a_bound(store: ModelStore) -> None:
+    for _ in range(REMEMBERED):
+        store.promote("m", "a")
+        store.promote("m", "b")
+    pointer = store.current("m")
+    assert pointer
+    assert pointer.history == ("b", "a") * (REMEMBERED // 2)
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b"])
+def test_a_version_without_a_proper_name_is_refused(store: ModelStore, name: str) -> None:
+    before = (store.root / "m/current").read_bytes()
+    with pytest.raises(StoreError, match="can't name a model or version"):
+        store.artifact("m", name)
+    with pytest.raises(StoreError, match="can't name a model or version"):
+        store.promote("m", name)
+    assert (store.root / "m/current").read_bytes() == before
+    (store.root / "m/current").write_text(json.dumps({"version": name}))
+    with pytest.raises(StoreError, match="not a readable pointer"):
+        store.artifact("m")
+
+
+@pytest.mark.parametrize("place", ["m/x", "n/a", "n/x"])
+def test_a_version_is_used_under_its_own_name_alone(store: ModelStore, place: str) -> None:
+    shutil.copytree(store.root / "m/a", store.root / place)
+    name, version = place.split("/")
+    message = (
+        f"{place}: holds version a of model m, so it is not used under this name; "
+        f"move it to {store.root}/m/a, or remove it"
+    )
+    with pytest.raises(ArtifactError, match=message):
+        store.artifact(name, version)
+    with pytest.raises(ArtifactError, match=message):
+        store.promote(name, version)
+    assert any(message in line for line in describe(store, name))
+
+
+def test_a_version_may_be_copied_to_another_store(store: ModelStore, tmp_path: Path) -> None:
+    shutil.copytree(store.root / "m/a", tmp_path / "other/m/a")
+    other = ModelStore(tmp_path / "other")
+    other.promote("m", "a")
+    assert other.artifact("m").manifest == store.artifact("m", "a").manifest
+
+
+@pytest.mark.parametrize("content", ["", '{"version": ""}'])
+def test_a_broken_pointer_is_named_and_promote_mends_it(store: ModelStore, content: str) -> None:
+    (store.root / "m/current").write_text(content)
     with pytest.raises(StoreError, match="trivet models promote --model m"):
         store.artifact("m")
     store.promote("m", "b")
@@ -154,3 +253,24 @@ def test_the_list_marks_current_and_damaged_versions(store: ModelStore) -> None:
     assert b.startswith("  m  b  ")
     assert c.startswith("* m  c  ")
     assert "classification of late, roc_auc 0." in c
+
+
+@pytest.mark.parametrize("content", [None, "", '{"version": "z"}'])
+def test_the_list_names_a_model_without_a_current_version(
+    store: ModelStore, flights: Artifact, content: str | None
+) -> None:
+    shutil.copytree(flights.path.parent, store.root / "flights")
+    pointer = store.root / "m/current"
+    pointer.write_text(content) if content is not None else pointer.unlink()
+    lines = describe(store)
+    assert [line[0] for line in lines] == ["*", " ", " ", " ", "!"]
+    assert "trivet models promote --model m VERSION" in lines[-1]
+
+
+def test_the_list_of_one_model(store: ModelStore, flights: Artifact) -> None:
+    shutil.copytree(flights.path.parent, store.root / "flights")
+    [line] = describe(store, "flights")
+    assert line.startswith("* flights  ")
+    assert len(describe(store, "m")) == 3
+    with pytest.raises(StoreError, match="no model 'flight' in this store; did you mean 'flights'"):
+        describe(store, "flight")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import subprocess
 import time
 from dataclasses import replace
@@ -126,6 +127,46 @@ def test_a_rolled_back_model_is_not_promoted_by_training_again(store: ModelStore
     result = train(bad)
     assert (result.trained, result.current) == (False, good_version)
     assert result.manifest.version == bad_version
+
+
+@pytest.mark.parametrize("content", [None, b"", b'{"version": ""}', b'{"version": "gone"}'])
+def test_training_again_mends_the_pointer(store: ModelStore, content: bytes | None) -> None:
+    settings = replace(QUICK, models_dir=store.root)
+    version = train(settings).manifest.version
+    pointer = store.root / "flights/current"
+    pointer.write_bytes(content) if content is not None else pointer.unlink()
+    unasked = train(replace(settings, promote=False))
+    assert (unasked.trained, unasked.current) == (False, None)
+    mended = train(settings)
+    assert (mended.trained, mended.current) == (False, version)
+    assert store.artifact("flights").manifest.version == version
+
+
+def test_a_first_version_that_is_not_promoted(tmp_path: Path) -> None:
+    table = write_csv(tmp_path / "table.csv", ["x", "y"], [[n % 7, n % 2] for n in range(40)])
+    options = ("--data", table, "--target", "y", "--no-promote")
+    for first in ("published", "up to date"):
+        result = run_trivet("train", *options, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert first in result.stdout
+        *_, last = result.stdout.splitlines()
+        assert re.fullmatch(
+            "no usable version is current; to use this version: "
+            r"trivet models promote --model model \w+",
+            last,
+        )
+    served = run_trivet("serve", cwd=tmp_path)
+    assert served.returncode == 1
+    assert "model 'model' has none current; choose a version with `trivet" in served.stderr
+
+
+def test_a_version_under_a_wrong_name_is_trained_again(store: ModelStore) -> None:
+    settings = replace(QUICK, models_dir=store.root)
+    first = train(settings)
+    (store.root / "flights").rename(store.root / "renamed")
+    again = train(replace(settings, model="renamed"))
+    assert again.trained
+    assert again.current == again.manifest.version == f"{first.manifest.version}-r2"
 
 
 def test_no_promote_leaves_current_as_it_was(store: ModelStore) -> None:

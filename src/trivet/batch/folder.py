@@ -108,6 +108,8 @@ def writing_to(name: str) -> Iterator[None]:
     """Turn an error of the block into a `TableError` that names what is being written."""
     try:
         yield
+    except BrokenPipeError:  # whoever reads it has seen enough
+        raise
     except (OSError, pa.ArrowException) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)

@@ -31,11 +31,12 @@ def absent_features(files: Sequence[TableFile], contract: Contract) -> list[str]
 
 
 def carried_columns(
-    files: Sequence[TableFile], contract: Contract, columns: Sequence[str] | None
+    files: Sequence[TableFile], contract: Contract, columns: Sequence[str] | None, coded: bool
 ) -> pa.Schema:
     """The columns to carry along: those that are named, or all that are not features.
 
-    Raises `TableError` if a file lacks a named one, or if two files differ in its type.
+    If the output can be ``coded``, a column that is a dictionary in all files stays one. Raises
+    `TableError` if a file lacks a named column, or if two files differ in the type of one.
     """
     found: dict[str, tuple[pa.Field, str]] = {}
     for file in files:
@@ -56,4 +57,11 @@ def carried_columns(
                     f"{name}: column {field.name!r} is {field.type}, but {first.type} in {source}; "
                     "predict the two into separate outputs"
                 )
-    return pa.schema([found[name][0] for name in dict.fromkeys(columns or found)])
+    fields = [found[name][0] for name in dict.fromkeys(columns or found)]
+    return pa.schema([_coded(field, files) if coded else field for field in fields])
+
+
+def _coded(field: pa.Field, files: Sequence[TableFile]) -> pa.Field:
+    kinds = {file.coded.get(field.name) for file in files if field.name in file.schema.names}
+    [kind] = kinds if len(kinds) == 1 else [None]
+    return field if kind is None else field.with_type(kind)

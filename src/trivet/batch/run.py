@@ -135,7 +135,7 @@ def _job(
     staging: Folder,
 ) -> Job:
     contract = artifact.manifest.contract
-    carried = carried_columns(inputs, contract, settings.columns)
+    carried = carried_columns(inputs, contract, settings.columns, output.format == "parquet")
     return Job(
         run=uuid4().hex,
         model=_sealed(artifact, portable=settings.cluster is not None),

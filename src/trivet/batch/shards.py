@@ -30,7 +30,7 @@ def shard_writer(
         with pa.parquet.ParquetWriter(stream, schema) as parquet:
             yield parquet
     elif shard == "arrow":
-        with pa.ipc.new_file(stream, schema) as arrow:
+        with pa.ipc.new_stream(stream, schema) as arrow:  # a file has one dictionary per column
             yield arrow
     else:
         if shard == "csv with header":
@@ -57,14 +57,14 @@ def joining(
     with pa.parquet.ParquetWriter(stream, schema) as parquet:
 
         def join(shard: Any) -> None:
-            reader = pa.ipc.open_file(shard)
             group: list[pa.RecordBatch] = []
-            for at in range(reader.num_record_batches):
-                group.append(reader.get_batch(at))
-                last = at == reader.num_record_batches - 1
-                if last or sum(batch.nbytes for batch in group) >= GROUP_BYTES:
+            for batch in pa.ipc.open_stream(shard):
+                group.append(batch)
+                if sum(batch.nbytes for batch in group) >= GROUP_BYTES:
                     parquet.write_table(pa.Table.from_batches(group))
                     group.clear()
+            if group:
+                parquet.write_table(pa.Table.from_batches(group))
 
         yield join
 

@@ -17,7 +17,7 @@ from trivet.batch.folder import Folder, writing_to
 from trivet.errors import BatchError
 from trivet.rows.contract import Frozen
 
-PLAN, LOCK, SHARDS, SPOOL = "plan.json", "lock", "output", "stdin"
+PLAN, LOCK, WORKERS, SHARDS, SPOOL = "plan.json", "lock", "workers", "output", "stdin"
 
 
 class Plan(Frozen):
@@ -49,6 +49,8 @@ def staging_for(address: str, name: str) -> Iterator[Folder]:
             folder.create()
             if folder.is_local and not stack.enter_context(_locked(Path(folder.path(LOCK)))):
                 raise BatchError(f"{name}: another run is writing it; wait for that one, or end it")
+            if WORKERS in folder.names():
+                _wait_for_workers(Path(folder.path(WORKERS)))
         try:
             yield folder
         finally:
@@ -79,6 +81,12 @@ def begin(folder: Folder, plan: Plan, resume: bool) -> None:
             folder.remove(name)
     with folder.writing(PLAN) as stream:
         stream.write(plan.model_dump_json().encode())
+
+
+def _wait_for_workers(path: Path) -> None:
+    """Wait until the workers of a run that was killed have ended: they still write here."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 @contextmanager

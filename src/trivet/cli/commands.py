@@ -31,10 +31,18 @@ from trivet.cli.options import (
     seconds,
 )
 from trivet.cli.progress import Progress
-from trivet.cli.settings_file import BatchCommand, TrainCommand, literal, load_defaults, pairs
+from trivet.cli.settings_file import (
+    BatchCommand,
+    Filter,
+    TrainCommand,
+    literal,
+    load_defaults,
+    pairs,
+)
 from trivet.cli.trouble import Trivet
 from trivet.cli.version import print_version
 from trivet.cpus import cpu_limit, limit_threads
+from trivet.errors import TrivetError
 from trivet.model.artifact import REPORT
 from trivet.model.store import ModelStore
 from trivet.online.settings import ListenSettings
@@ -272,10 +280,11 @@ def models() -> None:
 
 
 @models.command("list")
+@click.option("--model", cls=Filter, metavar="NAME", help="List the versions of this model alone.")
 @MODELS_DIR
-def list_models(models_dir: Path) -> None:
+def list_models(model: str | None, models_dir: Path) -> None:
     """List all versions of all models; * marks the current ones."""
-    click.echo("\n".join(describe(ModelStore(models_dir))))
+    click.echo("\n".join(describe(ModelStore(models_dir), model)))
 
 
 @models.command()
@@ -303,4 +312,8 @@ def promote(version: str, model: str, models_dir: Path) -> None:
 @MODELS_DIR
 def rollback(model: str, models_dir: Path) -> None:
     """Make the version current that was current before."""
-    click.echo(f"{model}: current is {ModelStore(models_dir).rollback(model)}")
+
+    def pass_over(error: TrivetError) -> None:
+        click.echo(f"passed over: {error}", err=True)
+
+    click.echo(f"{model}: current is {ModelStore(models_dir).rollback(model, pass_over)}")

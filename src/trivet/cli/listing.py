@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
-from trivet.errors import ArtifactError
+from trivet.errors import StoreError, TrivetError
 from trivet.model.store import EMPTY, ModelStore
 
 
-def describe(store: ModelStore) -> list[str]:
-    """One line per version, marked * if current: name, version, time, task, first metric."""
-    rows = [
-        (
-            "*" if _is_current(store, name, version) else " ",
-            name,
-            version,
-            _facts(store, name, version),
-        )
-        for name in store.names()
-        for version in store.versions(name)
-    ]
+def describe(store: ModelStore, only: str | None = None) -> list[str]:
+    """One line per version, marked * if current: name, version, time, task, first metric.
+
+    A model without a current version has a line more, marked !, which says why. Raises `StoreError`
+    if there is no model ``only``.
+    """
+    found = store.names()
+    if only is not None and only not in found:
+        raise store.absent(only)
+    rows, notes = [], []
+    for name in found if only is None else [only]:
+        try:
+            current = store.in_use(name)
+        except StoreError as error:
+            current = ""
+            notes.append(f"! {error}")
+        for version in store.versions(name):
+            mark = "*" if version == current else " "
+            rows.append((mark, name, version, _facts(store, name, version)))
     if not rows:
         return [f"{store.root}: {EMPTY}"]
     names, versions = (max(len(row[at]) for row in rows) for at in (1, 2))
-    return [f"{row[0]} {row[1]:<{names}}  {row[2]:<{versions}}  {row[3]}" for row in rows]
-
-
-def _is_current(store: ModelStore, name: str, version: str) -> bool:
-    pointer = store.current(name)
-    return pointer is not None and pointer.version == version
+    lines = [f"{row[0]} {row[1]:<{names}}  {row[2]:<{versions}}  {row[3]}" for row in rows]
+    return lines + notes
 
 
 def _facts(store: ModelStore, name: str, version: str) -> str:
     try:
         manifest = store.artifact(name, version).manifest
-    except ArtifactError as error:
+    except TrivetError as error:
         return f"damaged: {error}"
     target = manifest.contract.target
     metric, value = next(iter(manifest.metrics.items()))

@@ -61,6 +61,10 @@ def load_defaults(path: Path, root: click.Group, required: bool) -> Section:
         raise SettingsError(f"{path}: {error}") from error
 
 
+class Filter(click.Option):
+    """An option that narrows what is shown: a key at the top of the file does not set it."""
+
+
 class TrainCommand(click.Command):
     """Uses only those settings of trivet.toml that are for this table, pipeline and estimator.
 
@@ -143,7 +147,8 @@ def _defaults(where: str, group: click.Group, sections: Section, shared: Section
         options = _options(command)
         own = _with_pairs(section)
         _require_known(place, own, options)
-        merged = {key: value for key, value in shared.items() if key in options} | own
+        general = {key for key, option in options.items() if not isinstance(option, Filter)}
+        merged = {key: value for key, value in shared.items() if key in general} | own
         defaults[name] = {
             options[key].name: [value] if _wants_list(options[key], value) else value
             for key, value in merged.items()

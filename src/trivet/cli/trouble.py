@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+import sys
 from importlib.metadata import distribution
 from typing import Any
 
@@ -30,6 +33,9 @@ class Trivet(click.Group):
         """Run the command."""
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:  # whoever reads the output has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or exiting fails, too
+            ctx.exit(128 + signal.SIGPIPE)
         except TrivetError as error:
             raise Trouble(error) from error
         except ModuleNotFoundError as error:

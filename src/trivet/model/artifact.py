@@ -6,7 +6,7 @@ compiled.json, compiled.npz     its compiled form, unless the manifest says why 
 golden.json                     records with the answers that the model gave when it was trained
 report.md                       what it was trained on, and how well it does
 manifest.json                   contract, metrics, settings, library versions, and a digest of each
-                                of the files above
+                                of the files above and of its own content
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pydantic import JsonValue, ValidationError
 
 from trivet.errors import ArtifactError
 from trivet.model.code import PipelineFile
-from trivet.rows.contract import Contract, Frozen, Record
+from trivet.rows.contract import Contract, Frozen, Label, Record
 
 MANIFEST, MODEL, CODE = "manifest.json", "model.joblib", "pipeline.py"
 GOLDEN, REPORT = "golden.json", "report.md"
@@ -39,12 +39,13 @@ LIBRARIES = ("scikit-learn", "numpy", "scipy", "pandas", "joblib")
 MUST_MATCH = {"python": 2, "scikit-learn": 2, "numpy": 1}
 
 ABSENT = "absent"
-RECOVER = "roll back to another version, or train again with --force"
+RECOVER = "promote another version, or train again"
 
 
 class GoldenRows(Frozen):
     """Records, and for each its answer: probabilities in the order of labels, or one number."""
 
+    labels: tuple[Label, ...]
     records: tuple[Record, ...]
     answers: list[list[float]]
 
@@ -83,10 +84,11 @@ class Manifest(Frozen):
     """Everything known about a model.
 
     ``not_compiled`` says why it has no compiled form, and is None if it has one. ``files``
-    holds the SHA-256 of each other file, by name.
+    holds the SHA-256 of each other file, by name, and ``seal`` that of all other fields. It shows
+    an accident or an edit; whoever can write the files can also seal them.
     """
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     name: str
     version: str
     created: datetime
@@ -99,6 +101,11 @@ class Manifest(Frozen):
     libraries: dict[str, str]
     not_compiled: str | None
     files: dict[str, str]
+    seal: str = ""
+
+    def digest(self) -> str:
+        """SHA-256 of all fields but ``seal``, as JSON in the order in which they stand here."""
+        return sha256(self.model_dump_json(exclude={"seal"}).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -109,11 +116,12 @@ class Draft:
     contents: Mapping[str, bytes]
 
     def write(self, directory: Path) -> None:
-        """Write all files; the manifest goes last, with the digests of the others."""
+        """Write all files; the manifest goes last, with the digests of the others and its own."""
         for name, content in self.contents.items():
             (directory / name).write_bytes(content)
         digests = {name: sha256(content).hexdigest() for name, content in self.contents.items()}
-        sealed = self.manifest.model_copy(update={"files": digests})
+        complete = self.manifest.model_copy(update={"files": digests})
+        sealed = complete.model_copy(update={"seal": complete.digest()})
         (directory / MANIFEST).write_text(sealed.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
@@ -139,14 +147,21 @@ class Artifact:
         try:
             manifest = Manifest.model_validate_json((path / MANIFEST).read_bytes())
         except OSError as error:
-            raise ArtifactError(f"{path}: no readable {MANIFEST} ({error.strerror})") from error
+            raise ArtifactError(
+                f"{path}: no readable {MANIFEST} ({error.strerror}); {RECOVER}"
+            ) from error
         except ValidationError as error:
             fault = error.errors()[0]
             place = ".".join(map(str, fault["loc"]))
+            trouble = f"not a manifest ({place}: {fault['msg']})"
+            if place == "format":
+                known = f"this version of trivet reads format {fault['ctx']['expected']}"
+                trouble = f"has format {fault['input']}, and {known}"
+            raise ArtifactError(f"{path / MANIFEST}: {trouble}; train the model again") from error
+        if manifest.seal != manifest.digest():
             raise ArtifactError(
-                f"{path / MANIFEST}: not a manifest that this version of trivet reads "
-                f"({place}: {fault['msg']}); train the model again"
-            ) from error
+                f"{path / MANIFEST}: was changed after training, so it is not used; {RECOVER}"
+            )
         return cls(path, manifest)
 
     def load_pipeline(self) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trivet.errors import ArtifactError, Fault, RecordsRejected
-from trivet.model.artifact import Artifact, GoldenRows
+from trivet.model.artifact import RECOVER, Artifact, GoldenRows
 from trivet.model.compiled import CompiledPipeline
 from trivet.rows.arrays import Rows
 from trivet.rows.contract import Contract, Label
@@ -111,6 +111,10 @@ class Predictor:
     def replay(self, golden: GoldenRows) -> None:
         """Raise `ArtifactError` unless the golden rows give the golden answers."""
         answers = self.golden(golden.records)
+        if repr(answers.labels) != repr(golden.labels):  # to Python, True equals 1
+            raise ArtifactError(
+                f"the labels are {answers.labels}, but were {golden.labels} in training; {RECOVER}"
+            )
         for row, (given, expected) in enumerate(zip(answers.answers, golden.answers, strict=True)):
             if not np.allclose(given, expected, rtol=TOLERANCE, atol=0):
                 raise ArtifactError(
@@ -124,4 +128,8 @@ class Predictor:
         predictions = self.predict_records(records)
         shares = predictions.probabilities
         answers = np.array(predictions.values if shares is None else shares, dtype=np.float64)
-        return GoldenRows(records=records, answers=answers.reshape(len(records), -1).tolist())
+        return GoldenRows(
+            labels=self.contract.target.labels,
+            records=records,
+            answers=answers.reshape(len(records), -1).tolist(),
+        )

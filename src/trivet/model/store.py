@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from trivet.errors import StoreError, did_you_mean
+from trivet.errors import ArtifactError, StoreError, TrivetError, did_you_mean
 from trivet.files import sync
 from trivet.model.artifact import MANIFEST, Artifact
 from trivet.rows.contract import Frozen
@@ -26,10 +26,12 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 DEFAULT_DIRECTORY, DEFAULT_MODEL = Path("models"), "model"
 EMPTY = "no model in this store; train one first: trivet train"
 CURRENT, LOCK, STAGING = "current", ".lock", ".staging-"
+#: How many versions a pointer remembers, to roll back to.
+REMEMBERED = 100
 
 
 class Pointer(Frozen):
-    """The current version, and those that were current before it, newest last."""
+    """The current version, and up to `REMEMBERED` that were current before it, newest last."""
 
     version: str
     history: tuple[str, ...] = ()
@@ -60,39 +62,59 @@ class ModelStore:
         """The pointer of a model; None if no version was ever current."""
         path = self.root / checked(name) / CURRENT
         try:
-            return Pointer.model_validate_json(path.read_bytes())
+            pointer = Pointer.model_validate_json(path.read_bytes())
+            checked(pointer.version)
         except FileNotFoundError:
             return None
-        except (OSError, ValidationError) as error:
-            raise StoreError(
-                f"{path}: not a readable pointer; replace it with "
-                f"`trivet models promote --model {name} VERSION`"
-            ) from error
+        except (OSError, ValidationError, StoreError) as error:
+            raise StoreError(f"{path}: not a readable pointer; {_promote(name)}") from error
+        return pointer
 
     def in_use(self, name: str) -> str:
         """The current version of a model; raises `StoreError` if there is none."""
         pointer = self.current(name)
-        if pointer is None:
-            raise StoreError(self._no_model(name))
+        if pointer is None or not (self.root / name / pointer.version).is_dir():
+            raise self._without_current(name, pointer)
         return pointer.version
 
     def artifact(self, name: str, version: str | None = None) -> Artifact:
-        """One version of a model, the current one by default; raises `StoreError`."""
-        version = version or self.in_use(name)
-        path = self.root / checked(name) / checked(version)
+        """One version of a model, the current one by default.
+
+        Raises `StoreError` if it is not there, and `ArtifactError` if its manifest can't be used,
+        or names another model or version than its directory does.
+        """
+        version = self.in_use(name) if version is None else checked(version)
+        path = self.root / checked(name) / version
         if not path.is_dir():
             known = ", ".join(self.versions(name)) or "none: train it first"
             raise StoreError(
                 f"{self.root}: model {name!r} has no version {version!r}; it has {known}"
             )
-        return Artifact.open(path)
+        artifact = Artifact.open(path)
+        made_as = artifact.manifest.name, artifact.manifest.version
+        if made_as != (name, version):
+            raise ArtifactError(
+                f"{path}: holds version {made_as[1]} of model {made_as[0]}, so it is not used "
+                f"under this name; move it to {self.root.joinpath(*made_as)}, or remove it"
+            )
+        return artifact
+
+    def whole(self, name: str, version: str | None = None) -> str | None:
+        """The version, by default the current one, if `artifact` has it and its files are whole."""
+        try:
+            artifact = self.artifact(name, version)
+            artifact.verify_files()
+        except (ArtifactError, StoreError):
+            return None
+        return artifact.manifest.version
 
     def publish(
         self, name: str, version: str, write: Callable[[Path], None], promote: bool = True
     ) -> bool:
         """Publish a version at once: ``write`` fills a staging directory, which is then renamed.
 
-        A version is never replaced: if it is there already, this changes nothing and returns False.
+        If that fails, nothing is left. A version is never replaced: if it is there already, this
+        changes nothing and returns False.
         """
         with self._locked(name) as home:
             for leftover in home.glob(f"{STAGING}*"):  # of a killed run: a live one holds the lock
@@ -100,11 +122,14 @@ class ModelStore:
             staging, final = home / f"{STAGING}{checked(version)}", home / version
             if final.exists():
                 return False
-            staging.mkdir()
-            write(staging)
-            for path in (*staging.iterdir(), staging):
-                sync(path)
-            staging.rename(final)
+            try:
+                staging.mkdir()
+                write(staging)
+                for path in (*staging.iterdir(), staging):
+                    sync(path)
+                staging.rename(final)
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
             sync(home)
             if promote:
                 self._point(home, version)
@@ -116,21 +141,30 @@ class ModelStore:
         with self._locked(name) as home:
             self._point(home, version)
 
-    def rollback(self, name: str) -> str:
-        """Make the version that was current before the current one again, and return it."""
-        self.in_use(name)  # raises before a directory is made for a model that is not there
+    def rollback(
+        self, name: str, on_damaged: Callable[[TrivetError], object] = lambda _: None
+    ) -> str:
+        """Make the version current that was current before, and return it.
+
+        Versions that are damaged or gone are passed over; ``on_damaged`` is called for each.
+        """
+        if self.current(name) is None:  # before a directory is made for a model that is not there
+            raise self._without_current(name, None)
         with self._locked(name) as home:
-            pointer, known = self.current(name), self.versions(name)
-            earlier = [each for each in pointer.history if each in known] if pointer else []
-            if not earlier:
-                raise StoreError(
-                    f"{self.root}: model {name!r} has no earlier version to roll back to; choose "
-                    "a version with `trivet models promote`"
-                )
-            *history, version = earlier
-            self.artifact(name, version).verify_files()
-            _write_pointer(home, Pointer(version=version, history=tuple(history)))
-        return version
+            pointer = self.current(name)
+            earlier = list(pointer.history) if pointer else []
+            while earlier:
+                version = earlier.pop()
+                try:
+                    self.artifact(name, version).verify_files()
+                except (ArtifactError, StoreError) as error:
+                    on_damaged(error)
+                else:
+                    _write_pointer(home, Pointer(version=version, history=tuple(earlier)))
+                    return version
+        raise StoreError(
+            f"{self.root}: model {name!r} has no earlier version to roll back to; {_promote(name)}"
+        )
 
     def _point(self, home: Path, version: str) -> None:
         try:
@@ -140,7 +174,7 @@ class ModelStore:
         if before is None:
             _write_pointer(home, Pointer(version=version))
         elif before.version != version:
-            history = (*before.history, before.version)
+            history = (*before.history, before.version)[-REMEMBERED:]
             _write_pointer(home, Pointer(version=version, history=history))
 
     @contextmanager
@@ -157,12 +191,22 @@ class ModelStore:
                 "this user to write there, or choose another --models-dir"
             ) from error
 
-    def _no_model(self, name: str) -> str:
+    def absent(self, name: str) -> StoreError:
+        """The error for a model that has no version."""
         known = self.names()
         if not known:
-            return f"{self.root}: {EMPTY}"
-        hint = did_you_mean(name, known) or f"; it has {', '.join(known)}"
-        return f"{self.root}: no model {name!r} in this store{hint}"
+            return StoreError(f"{self.root}: {EMPTY}")
+        hint = did_you_mean(checked(name), known) or f"; it has {', '.join(known)}"
+        return StoreError(f"{self.root}: no model {name!r} in this store{hint}")
+
+    def _without_current(self, name: str, pointer: Pointer | None) -> StoreError:
+        known = self.versions(name)
+        if not known:
+            return self.absent(name)
+        trouble = f"lost its current version {pointer.version}" if pointer else "has none current"
+        return StoreError(
+            f"{self.root}: model {name!r} {trouble}; {_promote(name)}; it has {', '.join(known)}"
+        )
 
 
 def checked(name: str) -> str:
@@ -175,9 +219,16 @@ def checked(name: str) -> str:
     return name
 
 
+def _promote(name: str) -> str:
+    return f"choose a version with `trivet models promote --model {name} VERSION`"
+
+
 def _write_pointer(home: Path, pointer: Pointer) -> None:
     aside = home / f".{CURRENT}"
-    aside.write_text(pointer.model_dump_json() + "\n", encoding="utf-8")
-    sync(aside)
-    aside.replace(home / CURRENT)
+    try:
+        aside.write_text(pointer.model_dump_json() + "\n", encoding="utf-8")
+        sync(aside)
+        aside.replace(home / CURRENT)
+    finally:
+        aside.unlink(missing_ok=True)
     sync(home)

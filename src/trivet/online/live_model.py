@@ -84,9 +84,8 @@ class LiveModel:
     def _load_newer(self) -> Ready | None:
         """The current version, once it gave the golden answers; None if there is nothing new."""
         settings = self._settings
-        version = settings.model_version or ModelStore(Path(settings.models_dir)).in_use(
-            settings.model
-        )
+        if (version := settings.model_version) is None:
+            version = ModelStore(Path(settings.models_dir)).in_use(settings.model)
         if self.ready and version == self.ready.manifest.version:
             self.reason, self._failed = None, ""
             return None

@@ -9,7 +9,7 @@ import shutil
 import sys
 from codecs import BOM_UTF8
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal, TypeVar
@@ -45,7 +45,10 @@ COMPRESSION_MAGIC: dict[bytes, Compression] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x
 
 @dataclass(frozen=True)
 class Source:
-    """One file of rows. ``name`` is its name in messages, ``stamp`` changes with its content."""
+    """One file of rows. ``name`` is its name in messages, ``stamp`` changes with its content.
+
+    Of a stream, which can be read only once, ``spooled`` says that this is a copy.
+    """
 
     name: str
     address: str
@@ -53,6 +56,7 @@ class Source:
     compression: Compression | None
     size: int
     stamp: str
+    spooled: bool = False
 
     @contextmanager
     def open(self) -> Iterator[Any]:
@@ -91,9 +95,14 @@ class Source:
 
     def check_unchanged(self) -> None:
         """Raise `TableError` if the file has changed since it was found."""
+        if self.spooled:
+            return
         system, path = locate(self.address)
         system.invalidate_cache()
-        if self.name != STANDARD_INPUT and (self.size, self.stamp) != _facts(system.info(path)):
+        facts = None
+        with suppress(OSError):  # it may have vanished
+            facts = _facts(system.info(path))
+        if (self.size, self.stamp) != facts:
             raise TableError(
                 f"{self.name}: changed while it was read, so nothing was written; read it once it "
                 "is complete, or a copy of it"
@@ -103,11 +112,16 @@ class Source:
 def find_sources(address: str, spool: Path) -> list[Source]:
     """The files of an address, sorted by name: a file, a glob, or all files below a directory.
 
-    ``-`` is standard input, copied to ``spool`` so that any part can be read again. Raises
-    `TableError`.
+    ``-`` is standard input. That, or a pipe with a name, is copied to ``spool`` so that any part
+    can be read again. Raises `TableError`.
     """
     if address == STANDARD:
-        return [_standard_input(spool)]
+        if sys.stdin is None:
+            raise TableError(f"{STANDARD_INPUT}: is closed; name a file, or pipe one in")
+        return [_spooled(STANDARD_INPUT, sys.stdin.buffer, spool)]
+    if Path(address).is_fifo():
+        with Path(address).open("rb") as stream:
+            return [_spooled(address, stream, spool)]
     system, path = locate(address)
     local = is_local(system)
     try:
@@ -131,19 +145,17 @@ def find_sources(address: str, spool: Path) -> list[Source]:
     return sources
 
 
-def _standard_input(spool: Path) -> Source:
-    if sys.stdin is None:
-        raise TableError(f"{STANDARD_INPUT}: is closed; name a file, or pipe one in")
+def _spooled(name: str, stream: BinaryIO, spool: Path) -> Source:
     try:
         with spool.open("w+b") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file, 2**20)
+            shutil.copyfileobj(stream, file, 2**20)
             file.seek(0)
             compression = _by_magic(COMPRESSION_MAGIC, file.read(8))
     except OSError as error:
         raise TableError(
-            f"{STANDARD_INPUT}: can't be copied to {spool.parent} ({error.strerror}); name a file"
+            f"{name}: can't be copied to {spool.parent} ({error.strerror}); name a file"
         ) from error
-    source = Source(STANDARD_INPUT, str(spool), "csv", compression, spool.stat().st_size, "")
+    source = Source(name, str(spool), "csv", compression, spool.stat().st_size, "", spooled=True)
     with source.open() as stream:
         beginning = source.decompressed(stream).read(64).removeprefix(BOM_UTF8).lstrip()
     kind = _by_magic(FORMAT_MAGIC, beginning) or "csv"

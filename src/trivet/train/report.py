@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 from trivet.model.artifact import Manifest
 from trivet.rows.contract import Column, Contract
@@ -13,21 +14,21 @@ from trivet.rows.values import MISSING_WORDS
 def render(manifest: Manifest) -> str:
     """The report of a model, in Markdown."""
     contract, data = manifest.contract, manifest.data
-    notes = [f"- {line} (see rejected.csv)" for line in _rejected(manifest)]
-    notes += [f"- {line}" for line in _words(contract)]
+    notes = [f"- {_escaped(line)} (see rejected.csv)" for line in _rejected(manifest)]
+    notes += [f"- {_escaped(line)}" for line in _words(contract)]
     lines = [
         f"# {manifest.name} {manifest.version}",
         "",
-        f"{contract.target.task.capitalize()} of `{contract.target.name}` by "
+        f"{contract.target.task.capitalize()} of {_escaped(contract.target.name)} by "
         f"{manifest.estimator.name}, trained {manifest.created:%Y-%m-%d %H:%M} UTC "
-        f"on {data.file} (SHA-256 {data.sha256[:12]}).",
+        f"on {_escaped(data.file)} (SHA-256 {data.sha256[:12]}).",
         "",
-        f"{_rows(manifest)}.",
+        f"{_escaped(_rows(manifest))}.",
         "",
         *([*notes, ""] if notes else []),
         metrics_table(manifest),
         "",
-        _compiled(manifest),
+        _escaped(_compiled(manifest)),
         "",
         "## Estimator",
         "",
@@ -40,7 +41,8 @@ def render(manifest: Manifest) -> str:
         "| feature | kind | missing | range or categories |",
         "|---|---|---:|---|",
         *(
-            f"| {column.name} | {column.kind} | {column.missing:.1%} | {_span(column)} |"
+            f"| {_escaped(column.name)} | {column.kind} | {column.missing:.1%} "
+            f"| {_escaped(_span(column))} |"
             for column in contract.columns
         ),
         "",
@@ -72,7 +74,8 @@ def summary(manifest: Manifest, trained: bool, current: str | None) -> str:
         lines = [f"up to date: {manifest.name} {manifest.version} ({inputs})"]
     if current != manifest.version:
         promote = f"trivet models promote --model {manifest.name} {manifest.version}"
-        lines.append(f"current is {current}; to use this version: {promote}")
+        known = f"current is {current}" if current else "no usable version is current"
+        lines.append(f"{known}; to use this version: {promote}")
     return "\n".join(lines)
 
 
@@ -124,8 +127,8 @@ def _words(contract: Contract) -> list[str]:
 
 def _left_out(contract: Contract) -> list[str]:
     return [
-        *(f"- {name}: identifier, carried through" for name in contract.identifiers),
-        *(f"- {column.name}: {column.reason}" for column in contract.left_out),
+        *(f"- {_escaped(name)}: identifier, carried through" for name in contract.identifiers),
+        *(_escaped(f"- {column.name}: {column.reason}") for column in contract.left_out),
     ]
 
 
@@ -133,6 +136,12 @@ def _compiled(manifest: Manifest) -> str:
     if manifest.not_compiled is None:
         return "compiled: predicted without scikit-learn, proven equal on the held-out rows"
     return f"not compiled ({manifest.not_compiled}): predicted by scikit-learn"
+
+
+def _escaped(text: str) -> str:
+    """Text of the table as Markdown shows it, on one line; a newline is shown as in JSON."""
+    line = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+    return re.sub(r"[\\`|<*]", r"\\\g<0>", line)
 
 
 def _number(value: float | None) -> str:

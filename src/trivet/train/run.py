@@ -12,7 +12,6 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from trivet.errors import ArtifactError
 from trivet.model.artifact import (
     CODE,
     GOLDEN,
@@ -40,7 +39,10 @@ VERSION_DIGITS = 12
 
 @dataclass(frozen=True)
 class TrainResult:
-    """The version that the settings lead to, whether this run made it, and the current version."""
+    """The version that the settings lead to, whether this run made it, and the current version.
+
+    ``current`` is None if no version is, or none that can be used.
+    """
 
     manifest: Manifest
     trained: bool
@@ -71,7 +73,7 @@ def _train(
     libraries = library_versions(settings.estimator)
     version = inputs_digest(data_digest, shaping, pipeline, libraries)[:VERSION_DIGITS]
     taken = _revisions(store, settings.model, version)
-    present = [known for known in taken if _is_whole(store, settings.model, known)]
+    present = [known for known in taken if store.whole(settings.model, known)]
     if present and not settings.force:
         return _up_to_date(store, settings, present)
     if taken:  # a version is never replaced: this will be its next revision
@@ -79,7 +81,8 @@ def _train(
     artifact = _fitted(settings, sources, pipeline, watch, on_step, version, data_digest)
     if not store.publish(settings.model, version, artifact.write, settings.promote):
         return _up_to_date(store, settings, [version])  # another run was faster
-    return _result(store, settings, version, trained=True)
+    manifest = store.artifact(settings.model, version).manifest
+    return TrainResult(manifest, True, store.whole(settings.model))
 
 
 def _revisions(store: ModelStore, name: str, version: str) -> list[str]:
@@ -88,35 +91,26 @@ def _revisions(store: ModelStore, name: str, version: str) -> list[str]:
     return sorted((known for known in store.taken(name) if named.fullmatch(known)), key=_revision)
 
 
-def _is_whole(store: ModelStore, name: str, version: str) -> bool:
-    try:
-        store.artifact(name, version).verify_files()
-    except ArtifactError:
-        return False
-    return True
-
-
 def _revision(version: str) -> int:
     return int(version.partition("-r")[2] or 1)
 
 
 def _up_to_date(store: ModelStore, settings: TrainSettings, present: list[str]) -> TrainResult:
-    """The version that is there; raises `TooManyRejected` if it was trained with a higher limit."""
-    pointer = store.current(settings.model)
-    version = pointer.version if pointer and pointer.version in present else present[-1]
-    rows = store.artifact(settings.model, version).manifest.data.rows
+    """The version that is there, made current if no usable one is.
+
+    Raises `TooManyRejected` if it was trained with a higher limit.
+    """
+    current = store.whole(settings.model)
+    version = current if current in present else present[-1]
+    manifest = store.artifact(settings.model, version).manifest
+    rows = manifest.data.rows
     total = rows.total + sum(rows.rejected.values())
     if not settings.limit.allows(total - rows.total, total):
         raise too_many(rows.rejected, total, f"; they are in {REJECTED} of version {version}")
-    if pointer is None and settings.promote:
+    if current is None and settings.promote:
         store.promote(settings.model, version)
-    return _result(store, settings, version, trained=False)
-
-
-def _result(store: ModelStore, settings: TrainSettings, version: str, trained: bool) -> TrainResult:
-    pointer = store.current(settings.model)
-    manifest = store.artifact(settings.model, version).manifest
-    return TrainResult(manifest, trained, pointer.version if pointer else None)
+        current = version
+    return TrainResult(manifest, False, current)
 
 
 def _fitted(

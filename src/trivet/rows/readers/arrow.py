@@ -10,13 +10,13 @@ import pyarrow as pa
 
 from trivet.rows.readers import text
 from trivet.rows.readers.table import Chunk, Span, TableFile, Wanted
-from trivet.rows.readers.typed import plain_schema, read_batches
+from trivet.rows.readers.typed import read_batches, typed_file
 from trivet.rows.sources import Source
 
 
 def columns(source: Source, stream: BinaryIO, delimiter: str | None) -> TableFile:
     """The columns."""
-    return TableFile(source, plain_schema(_open(stream).schema))
+    return typed_file(source, _open(stream).schema)
 
 
 def cut(file: TableFile, stream: BinaryIO) -> Iterator[Span]:

@@ -12,7 +12,7 @@ import pyarrow.parquet
 
 from trivet.rows.readers import text
 from trivet.rows.readers.table import Chunk, Span, TableFile, Wanted
-from trivet.rows.readers.typed import plain_schema, read_batches
+from trivet.rows.readers.typed import read_batches, typed_file
 from trivet.rows.sources import Source
 
 #: Rows in a span: half of a row group that was written with pyarrow's default size.
@@ -24,7 +24,7 @@ MOST_PIECES = 4
 def columns(source: Source, stream: BinaryIO, delimiter: str | None) -> TableFile:
     """The columns, and the number of rows."""
     about = pa.parquet.read_metadata(stream)
-    return TableFile(source, plain_schema(about.schema.to_arrow_schema()), rows=about.num_rows)
+    return typed_file(source, about.schema.to_arrow_schema(), about.num_rows)
 
 
 def cut(file: TableFile, stream: BinaryIO) -> Iterator[Span]:

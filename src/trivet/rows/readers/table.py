@@ -22,6 +22,7 @@ Place = Callable[[int], tuple[int, bytes]]
 class TableFile:
     """A source and its columns. The rows of a text file start at byte ``start``, on ``line``.
 
+    ``schema`` has the types of values; ``coded`` those of columns that hold them as dictionaries.
     ``rows`` is known for Parquet alone. A file that is not ``complete`` may have further columns:
     only the beginning of a JSON Lines file is searched for them.
     """
@@ -33,6 +34,7 @@ class TableFile:
     line: int = 1
     rows: int | None = None
     complete: bool = True
+    coded: Mapping[str, pa.DataType] = field(default_factory=dict)
 
     @property
     def unit(self) -> str:

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from trivet.rows.columns import python_values
 from trivet.rows.readers.table import Chunk, Span, TableFile, Wanted, chunk_of
+from trivet.rows.sources import Source
 
 #: The most cells, and bytes, that are read at once.
 CHUNK_CELLS, CHUNK_BYTES = 2**19, 16 * 2**20
@@ -24,15 +25,23 @@ PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 Batches = Callable[[Any, list[str], int], Iterator[pa.RecordBatch]]
 
 
-def plain_schema(schema: pa.Schema) -> pa.Schema:
-    """A file's columns as they are read: without pandas' row labels, categoricals as values."""
+def typed_file(source: Source, schema: pa.Schema, rows: int | None = None) -> TableFile:
+    """A file with its columns, without pandas' row labels."""
     fields = [field for field in schema if not PANDAS_INDEX.fullmatch(field.name)]
-    return pa.schema([pa.field(field.name, _plain(field.type)) for field in fields])
+    coded = {
+        field.name: pa.dictionary(pa.int32(), _plain(field.type), field.type.ordered)
+        for field in fields
+        if pa.types.is_dictionary(field.type)
+    }
+    plain = pa.schema([pa.field(field.name, _plain(field.type)) for field in fields])
+    return TableFile(source, plain, rows=rows, coded=coded)
 
 
 def read_batches(file: TableFile, span: Span, wanted: Wanted, batches: Batches) -> Iterator[Chunk]:
     """The rows of a span, chunk by chunk."""
-    schema = pa.schema([field for field in file.schema if wanted.reads(field.name)])
+    fields = {field.name: field for field in file.schema if wanted.reads(field.name)}
+    fields |= {field.name: field for field in wanted.carried if field.name in file.coded}
+    schema = pa.schema(fields.values())
     line = span.line
     with file.source.open() as stream:
         most = wanted.chunk_rows
