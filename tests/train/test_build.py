@@ -160,7 +160,7 @@ def test_the_report_names_the_estimator_that_was_fitted(tmp_path: Path) -> None:
     facts = artifact.manifest.estimator
     assert (facts.name, facts.params["n_estimators"]) == ("GradientBoostingClassifier", 3)
     shown = run_trivet("models", "show", "--model", "flights", cwd=tmp_path).stdout
-    assert "Classification of `late` by GradientBoostingClassifier, trained" in shown
+    assert "Classification of late by GradientBoostingClassifier, trained" in shown
     assert "- n_estimators: `3`" in shown
     assert "- random_state: `0`" in shown
     assert "hist_gradient_boosting" not in shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +28,7 @@ def settings(**options: object) -> TrainSettings:
 def infer(columns: dict[str, object], options: TrainSettings | None = None) -> Contract:
     table = table_of({"y": list(range(ROWS)), "plain": NUMBERS, **columns}, options)
     options = options or settings(task="regression")
-    target, _ = infer_target(table, options)
+    target = infer_target(table, options).target
     every = np.ones(ROWS, dtype=bool)
     return infer_contract(table, target, every, ~every, options)[0]
 
@@ -140,8 +141,9 @@ def test_a_table_without_features_is_an_error() -> None:
         infer({"same": ["1"] * ROWS, "plain": ["1"] * ROWS})
 
 
-def target_of(values: object, task: Task | None = None) -> tuple[str, tuple[object, ...]]:
-    target, _ = infer_target(table_of({"y": values}), settings(task=task))
+def target_of(values: list[Any], task: Task | None = None) -> tuple[str, tuple[object, ...]]:
+    twice = values * 2  # a label needs two rows
+    target = infer_target(table_of({"y": twice}), settings(task=task)).target
     return target.task, target.labels
 
 
@@ -160,8 +162,8 @@ def test_the_task_can_be_said() -> None:
 
 
 def test_rows_without_a_target_are_marked() -> None:
-    _, values = infer_target(table_of({"y": ["b", "", "a", None]}), settings())
-    np.testing.assert_array_equal(values, [1, np.nan, 0, np.nan])
+    values = infer_target(table_of({"y": ["b", "", "a", None] * 2}), settings()).values
+    np.testing.assert_array_equal(values, [1, np.nan, 0, np.nan] * 2)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +178,7 @@ def test_rows_without_a_target_are_marked() -> None:
     ],
 )
 def test_a_target_that_cannot_be_one_is_an_error(
-    values: object, task: Task | None, message: str
+    values: list[Any], task: Task | None, message: str
 ) -> None:
     with pytest.raises(TrainingError, match=message):
         target_of(values, task)

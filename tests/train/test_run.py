@@ -210,20 +210,13 @@ def test_two_runs_at_once_publish_one_version(store: ModelStore) -> None:
     assert len(store.versions("flights")) == 1
 
 
-def test_a_label_that_only_the_future_has_is_an_error(store: ModelStore, tmp_path: Path) -> None:
-    rows = [[n, n % 5, "new" if n > 95 else "ab"[n % 2]] for n in range(100)]
-    table = write_csv(tmp_path / "table.csv", ["t", "x", "y"], rows)
-    settings = replace(FLIGHTS, data=table, target="y", identifiers=(), models_dir=store.root)
-    with pytest.raises(TrainingError, match="'new' occurs only in held-out rows"):
-        train(replace(settings, time_column="t"))
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("", "is empty"),
         ("late\n", "holds no rows"),
-        ("x,late\n1,true\n2,false\n", "too few"),
+        ("x,late\n1,true\n2,false\n", "0 label.s. with more than one row"),
+        ("x,late\n1,true\n2,false\n3,true\n4,false\n", "4 rows with a target are too few"),
         ("x,x,late\n1,2,true\n", "column 'x' appears twice"),
         ("x,late\n1,true,7\n", "rejected 1 of 1 rows.*too many cells"),
         ("x;late\n1;true\n", "one column named 'x;late': try --delimiter ';'"),

@@ -97,6 +97,11 @@ def main(ctx: click.Context, config: Path) -> None:
     help="Hold out the latest rows by this column, instead of random ones.",
 )
 @click.option(
+    "--group-column",
+    metavar="COLUMN",
+    help="Hold out whole groups of rows, such as all of a customer's, instead of random rows.",
+)
+@click.option(
     "--kind",
     metavar="COLUMN=KIND",
     multiple=True,

@@ -83,7 +83,8 @@ class DataFacts(Frozen):
 class Manifest(Frozen):
     """Everything known about a model.
 
-    ``not_compiled`` says why it has no compiled form, and is None if it has one. ``files``
+    ``not_compiled`` says why it has no compiled form, and is None if it has one. ``warnings`` are
+    what a reader of the metrics should know. ``files``
     holds the SHA-256 of each other file, by name, and ``seal`` that of all other fields. It shows
     an accident or an edit; whoever can write the files can also seal them.
     """
@@ -100,6 +101,7 @@ class Manifest(Frozen):
     data: DataFacts
     libraries: dict[str, str]
     not_compiled: str | None
+    warnings: tuple[str, ...] = ()
     files: dict[str, str]
     seal: str = ""
 

@@ -18,16 +18,17 @@ from trivet.model.code import PipelineFile
 from trivet.model.compiled import CompiledPipeline
 from trivet.model.fitted import FittedPipeline, to_frame
 from trivet.model.predictor import Predictor
-from trivet.rows.arrays import Mask, Rows
-from trivet.rows.contract import Column, Contract, Record, Target
+from trivet.rows.arrays import Rows
+from trivet.rows.contract import Contract, Record, Target
 from trivet.rows.values import UNSEEN_LABEL, to_record
 from trivet.train.build import build
 from trivet.train.compile import NotCompilable
 from trivet.train.compile.pipeline import compile_pipeline
 from trivet.train.compile.proof import prove
-from trivet.train.evaluate import Scores, hold_out, score
-from trivet.train.infer import infer_contract, infer_target, needed_column
+from trivet.train.evaluate import Scores, score
+from trivet.train.infer import infer_contract, infer_target, needed_column, numbers_of
 from trivet.train.settings import OnStep, TrainSettings
+from trivet.train.split import Split, split
 from trivet.train.table import TrainingTable
 
 GOLDEN_ROWS = 20
@@ -48,6 +49,7 @@ class FittedModel:
     golden: GoldenRows
     rows_fitted: int
     rows_held_out: int
+    warnings: tuple[str, ...]
 
 
 def fit(
@@ -59,8 +61,9 @@ def fit(
     ``code`` builds the pipeline. ``table`` is emptied to save memory. Raises `TrainingError`,
     `TableError` or `SettingsError`.
     """
-    target, values = infer_target(table, settings)
-    training, held_out = _split(table, target, values, settings)
+    target, values, notes = infer_target(table, settings)
+    parts = _split(table, target, values, settings)
+    training, held_out = parts.fitted, parts.held_out
     contract, fitted, kept = infer_contract(table, target, training, held_out, settings)
     learnt, truth = values[training], values[held_out]
     baseline, labels = _baseline(target, learnt, truth), _labels(target, learnt)
@@ -81,37 +84,24 @@ def fit(
         golden=Predictor(contract, model).golden(_golden_records(contract, kept)),
         rows_fitted=len(labels),
         rows_held_out=len(truth),
+        warnings=(*notes, *parts.warnings),
     )
 
 
-def _split(
-    table: TrainingTable, target: Target, values: Rows, settings: TrainSettings
-) -> tuple[Mask, Mask]:
-    """The rows to fit and those to hold out, (table rows,); rows without a target are neither."""
-    known = ~np.isnan(values)
-    moments = _moments(table, settings)
-    held_out = np.zeros(len(values), dtype=bool)
-    held_out[known] = hold_out(
-        None if moments is None else moments[known],
-        target,
-        values[known],
-        settings.held_out,
-        settings.seed,
-    )
-    return known & ~held_out, held_out
-
-
-def _moments(table: TrainingTable, settings: TrainSettings) -> Rows | None:
-    name = settings.time_column
-    if name is None:
-        return None
-    values, kind = needed_column(table, name, settings, "time column")
-    if kind not in ("timestamp", "integer", "number"):
-        raise TrainingError(
-            f"time column {name!r} is {kind or values.type}; it must hold timestamps"
-        )
-    column = Column(name=name, kind=kind, nullable=False, missing=0)
-    return table.encode(values, column)
+def _split(table: TrainingTable, target: Target, values: Rows, settings: TrainSettings) -> Split:
+    """The rows to fit and those to hold out; what is needed for that is read from the table."""
+    moments = groups = None
+    if name := settings.time_column:
+        cells, kind = needed_column(table, name, settings, "time column")
+        if kind not in ("timestamp", "integer", "number"):
+            raise TrainingError(
+                f"time column {name!r} is {kind or cells.type}; it must hold timestamps"
+            )
+        moments = numbers_of(cells, kind, name, table)
+    elif name := settings.group_column:
+        cells, kind = needed_column(table, name, settings, "group column")
+        groups = numbers_of(cells, kind or "category", name, table)
+    return split(target, values, settings.held_out, settings.seed, moments, groups)
 
 
 def _fit(pipeline: Any, frames: list[pd.DataFrame], truth: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -34,25 +34,40 @@ EMPTY = "empty: no training row has a value"
 IDENTIFIER_NAME = re.compile(r"|Unnamed: \d+|(.*[_\W])?(id|uuid|guid|key)", re.IGNORECASE)
 
 
-def infer_target(table: TrainingTable, settings: TrainSettings) -> tuple[Target, Rows]:
-    """The target, and its values as floats, (table rows,): positions in ``labels``, or numbers.
+class Truth(NamedTuple):
+    """The target, its values as floats, (table rows,), and what was decided about it.
 
-    NaN where the target is missing. Raises `TrainingError` where the column can't be a target.
+    Values are positions in the target's labels, or numbers; NaN where a row has none to learn.
     """
+
+    target: Target
+    values: Rows
+    notes: list[str]
+
+
+def infer_target(table: TrainingTable, settings: TrainSettings) -> Truth:
+    """What is to be predicted; raises `TrainingError` where the column can't be a target."""
     name = settings.target
     values, kind = needed_column(table, name, settings, "target")
     if kind is None or kind == "timestamp":
         raise TrainingError(
             f"target {name!r} is {kind or values.type}; it must be numbers or labels"
         )
-    categories = _categories(name, values.different(), table) if kind == "category" else ()
+    categories: tuple[str, ...] = ()
+    if kind == "category":
+        different, every = values.different(), np.ones(table.rows, dtype=np.bool_)
+        if name not in settings.kinds and (
+            reason := _names_rows(name, different, values.count(every))
+        ):
+            raise TrainingError(f"target {name!r} is {reason}")
+        categories = _categories(name, different, table)
     column = Column(name=name, kind=kind, nullable=True, missing=0, categories=categories)
     numbers = table.encode(values, column)
     distinct = np.unique(numbers[~np.isnan(numbers)])
     if settings.task == "regression" or (settings.task is None and _is_quantity(kind, distinct)):
         if kind not in ("number", "integer"):
             raise TrainingError(f"target {name!r} holds {kind} values; a regression needs numbers")
-        return Target(name=name, task="regression"), numbers
+        return Truth(Target(name=name, task="regression"), numbers, [])
     if kind == "number" and (distinct != np.floor(distinct)).any():
         raise TrainingError(
             f"target {name!r} holds fractions, which can't be labels; use --task regression"
@@ -62,10 +77,35 @@ def infer_target(table: TrainingTable, settings: TrainSettings) -> tuple[Target,
     labels: list[Any] = list(categories) or [
         bool(value) if kind == "boolean" else int(value) for value in distinct
     ]
-    if len(labels) < 2:
-        raise TrainingError(f"target {name!r} has {len(labels)} label(s); a classifier needs two")
     positions = np.where(np.isnan(numbers), np.nan, np.searchsorted(distinct, numbers))
-    return Target(name=name, task="classification", labels=tuple(labels)), positions
+    single = _only_rows(positions, len(labels))
+    positions[np.isin(positions, single)] = np.nan
+    positions -= np.searchsorted(single, positions)  # those before it are gone
+    notes = [f"label {labels[at]}: its only row is dropped; a label needs two" for at in single]
+    labels = [label for at, label in enumerate(labels) if at not in single]
+    if len(labels) < 2:
+        raise TrainingError(
+            f"target {name!r} has {len(labels)} label(s) with more than one row; a classifier "
+            "needs two"
+        )
+    if settings.task is None and kind in ("integer", "number") and len(labels) > 2:
+        notes.insert(
+            0, f"classification of {len(labels)} labels; --task regression if these are amounts"
+        )
+    return Truth(Target(name=name, task="classification", labels=tuple(labels)), positions, notes)
+
+
+def numbers_of(values: Values, kind: Kind, name: str, table: TrainingTable) -> Rows:
+    """A column that has a value in every row, as floats, (table rows,); raises `TableError`."""
+    categories = _categories(name, values.different(), table) if kind == "category" else ()
+    column = Column(name=name, kind=kind, nullable=False, missing=0, categories=categories)
+    return table.encode(values, column)
+
+
+def _only_rows(positions: Rows, labels: int) -> list[int]:
+    """The labels, by position, that one row alone has."""
+    known = positions[~np.isnan(positions)].astype(int)
+    return np.flatnonzero(np.bincount(known, minlength=labels) == 1).tolist()
 
 
 def needed_column(
@@ -158,6 +198,8 @@ def _infer_column(
     values = table.columns.pop(name, None)
     if name == settings.time_column:
         return "orders the split in time"
+    if name == settings.group_column:
+        return "keeps rows together in the split"
     if name in table.unusable:
         return f"{table.unusable[name]} can't be a feature"
     if values is None or values.is_empty:

@@ -15,7 +15,7 @@ def render(manifest: Manifest) -> str:
     """The report of a model, in Markdown."""
     contract, data = manifest.contract, manifest.data
     notes = [f"- {_escaped(line)} (see rejected.csv)" for line in _rejected(manifest)]
-    notes += [f"- {_escaped(line)}" for line in _words(contract)]
+    notes += [f"- {_escaped(line)}" for line in (*_words(contract), *manifest.warnings)]
     lines = [
         f"# {manifest.name} {manifest.version}",
         "",
@@ -61,6 +61,7 @@ def summary(manifest: Manifest, trained: bool, current: str | None) -> str:
             _rows(manifest),
             *_rejected(manifest),
             *_words(manifest.contract),
+            *manifest.warnings,
             "",
             metrics_table(manifest),
             "",
@@ -94,8 +95,9 @@ def metrics_table(manifest: Manifest) -> str:
 
 def _rows(manifest: Manifest) -> str:
     rows, settings = manifest.data.rows, manifest.settings
-    time_column = settings["time_column"]
-    split = f"the last by {time_column}" if time_column else "drawn at random"
+    time_column, group_column = settings["time_column"], settings["group_column"]
+    by_group = f"groups of {group_column} drawn at random" if group_column else "drawn at random"
+    split = f"the last by {time_column}" if time_column else by_group
     sample = (
         f", {rows.sampled:,} of them sampled with seed {settings['seed']}" if rows.sampled else ""
     )

@@ -39,6 +39,7 @@ class TrainSettings:
     identifiers: tuple[str, ...] | list[str] = ()
     exclude: tuple[str, ...] | list[str] = ()
     time_column: str | None = None
+    group_column: str | None = None
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     nullable: tuple[str, ...] | list[str] = ()
     task: Task | None = None
@@ -62,6 +63,10 @@ class TrainSettings:
         for columns in ("identifiers", "exclude", "nullable"):
             require_list(columns, getattr(self, columns))
         _ = self.limit
+        if self.time_column and self.group_column:
+            raise SettingsError(
+                "time_column and group_column both decide which rows are held out; give one of them"
+            )
         if not 0 < self.held_out < 1:
             raise SettingsError(f"held_out={self.held_out}: it is a share between 0 and 1")
         for name, kind in self.kinds.items():

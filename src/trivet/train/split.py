@@ -1,0 +1,140 @@
+"""Which rows are fitted, and which are held out to measure the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.model_selection import GroupShuffleSplit, train_test_split
+
+from trivet.errors import TrainingError
+from trivet.rows.arrays import Mask, Rows
+from trivet.rows.contract import Target
+
+FEWEST_ROWS = 10
+#: A label with fewer rows than this has all of them fitted: one more or less would say nothing.
+FEWEST_OF_A_LABEL = 5
+#: With fewer held-out rows than this, the metrics are little more than chance.
+FEW_HELD_OUT = 50
+
+
+@dataclass(frozen=True)
+class Split:
+    """The rows to fit and those to hold out, (rows,), and what a reader of the metrics should know.
+
+    A row without a target is neither.
+    """
+
+    fitted: Mask
+    held_out: Mask
+    warnings: tuple[str, ...]
+
+
+def split(
+    target: Target,
+    values: Rows,
+    share: float,
+    seed: int,
+    moments: Rows | None = None,
+    groups: Rows | None = None,
+) -> Split:
+    """Hold out the latest share of rows, a random share of the groups, or a random share.
+
+    ``values`` (rows,) holds positions in the target's labels, or numbers; NaN for a row without a
+    target. ``moments`` (rows,) orders the rows in time, ``groups`` (rows,) numbers what may not be
+    torn apart. Without both, each label is held out in proportion. Rows of a label that would not
+    be fitted are not held out. Raises `TrainingError`.
+    """
+    known = ~np.isnan(values)
+    truth = values[known]
+    if len(truth) < FEWEST_ROWS:
+        raise TrainingError(
+            f"{len(truth)} rows with a target are too few to fit and to hold out; give 10"
+        )
+    units = np.arange(len(truth), dtype=np.float64)
+    if moments is not None:
+        held_out = _latest(moments[known], share)
+    elif groups is not None:
+        units = groups[known]
+        held_out = _some_groups(units, share, seed)
+    else:
+        held_out = _drawn(target, truth, share, seed)
+    rare = _not_held_out(target, truth, held_out)
+    held_out &= ~np.isin(units, units[np.isin(truth, rare)])
+    if not held_out.any():
+        raise TrainingError(
+            "no row can be held out: each one is needed to fit its label; give more rows"
+        )
+    every = np.zeros(len(values), dtype=np.bool_)
+    every[known] = held_out
+    warnings = _warnings(target, truth, rare, int(held_out.sum()))
+    return Split(known & ~every, every, tuple(warnings))
+
+
+def _latest(moments: Rows, share: float) -> Mask:
+    """The rows after the moment that leaves this share; of ties, as many moments as fit in it."""
+    latest: Mask = moments > np.quantile(moments, 1 - share)
+    if not latest.any():  # the last moment alone has more rows than the share
+        latest = moments == moments.max()
+    if latest.all():
+        raise TrainingError(
+            "the time column has the same moment in every row; leave out --time-column to draw "
+            "the held-out rows at random"
+        )
+    return latest
+
+
+def _some_groups(groups: Rows, share: float, seed: int) -> Mask:
+    if len(np.unique(groups)) < 2:
+        raise TrainingError("the group column has one group; there must be one to hold out")
+    draw = GroupShuffleSplit(1, test_size=share, random_state=seed)
+    (_, drawn), *_ = draw.split(groups, groups=groups)
+    return _mask(drawn, len(groups))
+
+
+def _drawn(target: Target, truth: Rows, share: float, seed: int) -> Mask:
+    rows = np.arange(len(truth))
+    labels: Rows | None = None
+    if target.task == "classification":
+        counts = np.bincount(truth.astype(int), minlength=len(target.labels))
+        rows = rows[counts[truth.astype(int)] >= FEWEST_OF_A_LABEL]
+        labels = truth[rows]
+        if share * len(rows) < len(np.unique(labels)):  # too few to hold out some of each
+            labels = None
+    try:
+        _, drawn = train_test_split(rows, test_size=share, random_state=seed, stratify=labels)
+    except ValueError as error:
+        raise TrainingError(
+            f"--held-out {share} of {len(rows)} rows can't be drawn: {error}; change the share, or "
+            "give more rows of each label"
+        ) from None
+    return _mask(drawn, len(truth))
+
+
+def _mask(rows: Sequence[int], length: int) -> Mask:
+    mask = np.zeros(length, dtype=np.bool_)
+    mask[rows] = True
+    return mask
+
+
+def _not_held_out(target: Target, truth: Rows, held_out: Mask) -> list[int]:
+    """The labels, by position, that have few rows, or no row that would be fitted."""
+    if target.task == "regression":
+        return []
+    size = len(target.labels)
+    all_rows, fitted = (
+        np.bincount(some.astype(int), minlength=size) for some in (truth, truth[~held_out])
+    )
+    return np.flatnonzero((all_rows < FEWEST_OF_A_LABEL) | (fitted == 0)).tolist()
+
+
+def _warnings(target: Target, truth: Rows, rare: list[int], held_out: int) -> list[str]:
+    counts = {target.label_names[at]: int((truth == at).sum()) for at in rare}
+    lines = [
+        f"label {label}: all of its {count:,} rows are fitted, so nothing is measured on it"
+        for label, count in counts.items()
+    ]
+    if held_out < FEW_HELD_OUT:
+        lines.append(f"only {held_out} rows are held out: the metrics are rough")
+    return lines
