@@ -69,7 +69,7 @@ def build_pipeline(
         model.set_params(categorical_features=list(range(len([*contract.of_kind("category")]))))
     if features not in FEATURES:
         hint = did_you_mean(features, FEATURES) or f"; choose one of {', '.join(FEATURES)}"
-        raise SettingsError(f"{features!r} are not features that can be made{hint}")
+        raise SettingsError(f"no features {features!r}{hint}")
     steps = [("features", FEATURES[features](contract)), ("estimator", model.set_params(**params))]
     return Pipeline(steps)
 
@@ -178,13 +178,16 @@ def _imported(path: str, task: Task) -> Estimator:
 
 
 def _class_at(path: str) -> Callable[..., Any]:
-    module, _, name = path.rpartition(".")
+    if not all(part.isidentifier() for part in path.split(".")):
+        raise SettingsError(f"estimator {path!r}: write it as package.Class")
+    place, _, name = path.rpartition(".")
     try:
-        names = vars(import_module(module))
+        module = import_module(place)
     except ImportError as error:
-        missing = (error.name or module).partition(".")[0]
+        missing = (error.name or place).partition(".")[0]
         cure = "check its path" if find_spec(missing) else f"pip install {missing}"
         raise SettingsError(f"estimator {path!r}: {error}; {cure}") from error
-    if not callable(names.get(name)):
-        raise SettingsError(f"estimator {path!r}: no such class{did_you_mean(name, names)}")
-    return names[name]  # type: ignore[no-any-return]
+    found: Callable[..., Any] | None = getattr(module, name, None)
+    if not callable(found):
+        raise SettingsError(f"estimator {path!r}: no such class{did_you_mean(name, dir(module))}")
+    return found

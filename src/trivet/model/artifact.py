@@ -217,7 +217,7 @@ def library_versions(estimator: str | None = None) -> dict[str, str]:
     """
     package, is_path, _ = (estimator or "").partition(".")
     versions = {"python": platform.python_version()}
-    for library in (*LIBRARIES, *([package] if is_path and package != "sklearn" else [])):
+    for library in (*LIBRARIES, *([package] if is_path and package not in ("", "sklearn") else [])):
         try:
             versions[library] = installed_version(library)
         except PackageNotFoundError:
