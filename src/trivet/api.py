@@ -114,7 +114,7 @@ def load(
     """
     from trivet.model.predictor import Predictor
 
-    artifact = ModelStore(Path(models_dir)).artifact(model, version)
+    artifact = ModelStore(models_dir).artifact(model, version)
     return LoadedModel(artifact.manifest, Predictor.load(artifact))
 
 

@@ -49,29 +49,34 @@ def build_pipeline(
     `FEATURES`, by default the one that suits the estimator. Raises `SettingsError` for an estimator
     that does not exist or is not for the task, and for a parameter that it does not have.
     """
-    find = _imported if "." in estimator else _named
-    usual, classes, fixed = find(estimator, contract.target.task)
-    model = classes[contract.target.task](**fixed)
+    task = contract.target.task
+    chosen = _imported(estimator, task) if "." in estimator else _named(estimator, task)
+    features = features or chosen.features
+    if features not in FEATURES:
+        hint = did_you_mean(features, FEATURES) or f"; choose one of {', '.join(FEATURES)}"
+        raise SettingsError(f"no features {features!r}{hint}")
+    model = chosen.classes[task](**chosen.fixed)
     known = model.get_params()
     for param in params:
         if param not in known:
             hint = did_you_mean(param, known) or f"; it has {', '.join(known)}"
             raise SettingsError(f"estimator {estimator!r} has no parameter {param!r}{hint}")
-    # Keys from a settings file are text, labels may be booleans or integers.
-    if isinstance(weights := params.get("class_weight"), Mapping):
-        labels = dict(zip(contract.target.label_names, contract.target.labels, strict=True))
-        weights = {labels.get(name, name): weight for name, weight in weights.items()}
-        params = {**params, "class_weight": weights}
-    if "random_state" in known:
-        model.set_params(random_state=seed)
-    features = features or usual
-    if features == "native" and "categorical_features" in known:  # they come first, see _by_kind
-        model.set_params(categorical_features=list(range(len([*contract.of_kind("category")]))))
-    if features not in FEATURES:
-        hint = did_you_mean(features, FEATURES) or f"; choose one of {', '.join(FEATURES)}"
-        raise SettingsError(f"{features!r} are not features that can be made{hint}")
-    steps = [("features", FEATURES[features](contract)), ("estimator", model.set_params(**params))]
-    return Pipeline(steps)
+    derived: dict[str, Any] = {"random_state": seed}
+    if features == "native":  # the categories come first, see _by_kind
+        derived["categorical_features"] = list(range(len([*contract.of_kind("category")])))
+    model.set_params(**{name: value for name, value in derived.items() if name in known})
+    model.set_params(**_with_labels(params, contract))
+    return Pipeline([("features", FEATURES[features](contract)), ("estimator", model)])
+
+
+def _with_labels(params: Mapping[str, Any], contract: Contract) -> Mapping[str, Any]:
+    """The parameters, with class weights by label: a settings file has the labels as text."""
+    weights = params.get("class_weight")
+    if not isinstance(weights, Mapping):
+        return params
+    labels = dict(zip(contract.target.label_names, contract.target.labels, strict=True))
+    weights = {labels.get(name, name): weight for name, weight in weights.items()}
+    return {**params, "class_weight": weights}
 
 
 def _native_features(contract: Contract) -> ColumnTransformer:
@@ -178,13 +183,16 @@ def _imported(path: str, task: Task) -> Estimator:
 
 
 def _class_at(path: str) -> Callable[..., Any]:
-    module, _, name = path.rpartition(".")
+    if not all(part.isidentifier() for part in path.split(".")):
+        raise SettingsError(f"estimator {path!r}: write it as package.Class")
+    place, _, name = path.rpartition(".")
     try:
-        names = vars(import_module(module))
+        module = import_module(place)
     except ImportError as error:
-        missing = (error.name or module).partition(".")[0]
+        missing = (error.name or place).partition(".")[0]
         cure = "check its path" if find_spec(missing) else f"pip install {missing}"
         raise SettingsError(f"estimator {path!r}: {error}; {cure}") from error
-    if not callable(names.get(name)):
-        raise SettingsError(f"estimator {path!r}: no such class{did_you_mean(name, names)}")
-    return names[name]  # type: ignore[no-any-return]
+    found: Callable[..., Any] | None = getattr(module, name, None)
+    if not callable(found):
+        raise SettingsError(f"estimator {path!r}: no such class{did_you_mean(name, dir(module))}")
+    return found

@@ -95,7 +95,7 @@ def test_the_images_are_pushed_once_a_layer_and_run_after_a_pull(
 
         (project.folder / ".env").write_text(f"REGISTRY={registry}\nPULL_POLICY=missing\n")
         user = {"TRIVET_UID": "1000", "TRIVET_GID": "1000"}  # whom the files belong to by now
-        project.do("make", "docker-batch", TAG="9.9", **user)
+        project.do("make", "docker-batch-predict", TAG="9.9", **user)
         project.compose("run", "--rm", "batch", TAG="9.9")
     finally:
         project.run("docker", "compose", "down", "--timeout", "1", **make)

@@ -13,7 +13,16 @@ import pytest
 
 from tests.conftest import run_trivet, serving
 from trivet.errors import ArtifactError
-from trivet.model.artifact import CODE, GOLDEN, MANIFEST, MODEL, REPORT, Artifact, Manifest
+from trivet.model.artifact import (
+    CODE,
+    GOLDEN,
+    MANIFEST,
+    MODEL,
+    REPORT,
+    Artifact,
+    Manifest,
+    library_versions,
+)
 from trivet.model.compiled import ARRAYS, SPEC
 from trivet.model.predictor import Predictor
 
@@ -207,3 +216,13 @@ def test_a_service_whose_model_breaks_later_keeps_answering(copy: Path) -> None:
     with serving("--model", "flights", cwd=copy.parent.parent.parent) as server:
         truncate(copy)
         assert server.get("/health/ready")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("estimator", "library"),
+    [("yaml.Forest", {"PyYAML"}), ("sklearn.svm.SVC", set()), ("absent.Forest", set())],
+)
+def test_the_package_of_an_estimator_is_named_as_it_is_installed(
+    estimator: str, library: set[str]
+) -> None:
+    assert library_versions(estimator).keys() - library_versions().keys() == library

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -63,6 +64,12 @@ def test_health_needs_no_key(guarded: TestClient, overloaded: TestClient, path: 
 
 def test_a_platforms_probe_needs_no_key(guarded: TestClient) -> None:
     assert guarded.get("/probe").status_code == guarded.head("/probe").status_code == 200
+
+
+@pytest.mark.parametrize("keys", [[b""], ["0123456789abcdef"], b"0123456789abcdef"])
+def test_a_key_that_would_let_anyone_in_or_nobody_is_refused(keys: Any) -> None:
+    with pytest.raises(SettingsError, match="api_keys is a list of bytes, 16 or more"):
+        ServeSettings("flights", api_keys=keys)
 
 
 def test_refused_callers_are_counted(flights_store: Path, keys: Path) -> None:

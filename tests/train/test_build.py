@@ -181,8 +181,9 @@ def test_features_can_be_chosen_for_an_estimator(tmp_path: Path) -> None:
         ({"estimator": "sklearn.linear_model.Ridge"}, "is not an estimator for classification$"),
         ({"estimator": "pathlib.Path"}, "is not an estimator for classification$"),
         ({"estimator": "sklearn.ensemble.VotingClassifier"}, "made without arguments .*--pipeline"),
-        ({"estimator": "sklearn.svm.LinearSVC"}, "has no predict_proba; wrap it in"),
-        ({"features": "scald"}, "did you mean 'scaled'"),
+        ({"estimator": ".Forest"}, "'.Forest': write it as package.Class$"),
+        ({"estimator": "sklearn.svm.LinearSVC"}, "no predict_proba; .*CalibratedClassifierCV"),
+        ({"features": "scald"}, "no features 'scald'; did you mean 'scaled'"),
         ({"pipeline": Path("absent.py")}, "^absent.py: can't be read .* check --pipeline"),
     ],
 )

@@ -52,9 +52,7 @@ def batch_predict(settings: BatchSettings, watch: Watch = lambda *_: None) -> Su
     ``OUTPUT.rejected.csv``, the summary to ``OUTPUT.summary.json``. ``watch`` is called after each
     part, without what a previous run has done. Raises `TrivetError`, also for a KeyboardInterrupt.
     """
-    artifact = ModelStore(Path(settings.models_dir)).artifact(
-        settings.model, settings.model_version
-    )
+    artifact = ModelStore(settings.models_dir).artifact(settings.model, settings.model_version)
     Predictor.load(artifact)  # proven here, before any work starts
     try:
         if settings.output == STANDARD:

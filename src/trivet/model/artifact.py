@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError
+from importlib.metadata import PackageNotFoundError, packages_distributions
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any, Literal
@@ -234,7 +234,8 @@ def library_versions(estimator: str | None = None) -> dict[str, str]:
     """
     package, is_path, _ = (estimator or "").partition(".")
     versions = {"python": platform.python_version()}
-    for library in (*LIBRARIES, *([package] if is_path and package != "sklearn" else [])):
+    others = packages_distributions().get(package, []) if is_path and package != "sklearn" else []
+    for library in (*LIBRARIES, *others):
         try:
             versions[library] = installed_version(library)
         except PackageNotFoundError:

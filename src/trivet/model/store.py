@@ -11,7 +11,6 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -37,11 +36,11 @@ class Pointer(Frozen):
     history: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
 class ModelStore:
     """A directory of models. Reading needs no lock and no write access."""
 
-    root: Path
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
 
     def names(self) -> list[str]:
         """Names of the models that have a version, sorted."""

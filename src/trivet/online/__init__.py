@@ -1,5 +1,5 @@
 """The online leg: HTTP requests become answers.
 
-May import `trivet.model` and what is below it, but not another leg. If you serve nothing, delete it
-together with its command.
+May import `trivet.model` and what is below it, but no other leg. Can be deleted, with its command
+and its functions in `trivet.api`.
 """

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from hmac import compare_digest
 from pathlib import Path
 
 from trivet.errors import SettingsError
+from trivet.online.settings import KEY
 
 
 class Keys:
@@ -37,7 +37,7 @@ def read_keys(path: Path) -> tuple[bytes, ...]:
         ) from error
     if not keys:
         raise SettingsError(f"{path}: holds no key; write one key a line")
-    if bad := [key for key in keys if not re.fullmatch(rb"[!-~]{16,}", key)]:
+    if bad := [key for key in keys if not KEY.fullmatch(key)]:
         raise SettingsError(
             f"{path}: a key has {len(bad[0])} characters; use 16 or more, all ASCII: "
             "openssl rand -hex 32"

@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from pathlib import Path
 
 from trivet.errors import TrivetError
 from trivet.model.artifact import Manifest
@@ -84,15 +83,16 @@ class LiveModel:
     def _load_newer(self) -> Ready | None:
         """The current version, once it gave the golden answers; None if there is nothing new."""
         settings = self._settings
+        store = ModelStore(settings.models_dir)
         if (version := settings.model_version) is None:
-            version = ModelStore(Path(settings.models_dir)).in_use(settings.model)
+            version = store.in_use(settings.model)
         if self.ready and version == self.ready.manifest.version:
             self.reason, self._failed = None, ""
             return None
         if version == self._failed and time.monotonic() < self._try_again:
             return None
         self._failed, self._try_again = version, time.monotonic() + RETRY_AFTER
-        artifact = ModelStore(Path(settings.models_dir)).artifact(settings.model, version)
+        artifact = store.artifact(settings.model, version)
         manifest, predictor = artifact.manifest, Predictor.load(artifact)
         observe = partial(self._metrics.predicted, RowWatch(manifest.contract))
         if manifest.not_compiled is None:  # faster than switching threads

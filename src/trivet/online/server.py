@@ -9,7 +9,6 @@ import socket
 import sys
 import tempfile
 from functools import partial
-from pathlib import Path
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
@@ -37,7 +36,7 @@ def serve(settings: ListenSettings) -> None:
     Raises `StoreError`, `ArtifactError` or `SettingsError` before it listens if there is no model
     to serve or a setting can't be used.
     """
-    store = ModelStore(Path(settings.models_dir))
+    store = ModelStore(settings.models_dir)
     store.artifact(settings.model, settings.model_version).verify()
     workers = worker_count(settings.workers)
     config = uvicorn.Config(

@@ -10,6 +10,8 @@ from trivet.cpus import Workers
 from trivet.errors import SettingsError
 from trivet.model.store import DEFAULT_DIRECTORY, DEFAULT_MODEL
 
+KEY = re.compile(rb"[!-~]{16,}")
+
 
 @dataclass(frozen=True)
 class ServeSettings:
@@ -17,7 +19,7 @@ class ServeSettings:
 
     Sizes are in bytes, times in seconds. ``model_version`` pins a version; without it the service
     follows the store's pointer. Without ``api_keys``, anyone may ask. Raises `SettingsError` for a
-    route that is not a path.
+    key that is too short to be one, and for a route that is not a path.
     """
 
     model: str = DEFAULT_MODEL
@@ -36,6 +38,11 @@ class ServeSettings:
     predict_route: str | None = None
 
     def __post_init__(self) -> None:
+        if not all(isinstance(key, bytes) and KEY.fullmatch(key) for key in self.api_keys):
+            raise SettingsError(
+                "api_keys is a list of bytes, 16 or more ASCII characters each: "
+                "openssl rand -hex 32"
+            )
         routes = {"--predict-route": self.predict_route, "--health-route": self.health_route}
         for option, route in routes.items():
             if route is not None and not re.fullmatch(r"/[^{}]*", route):

@@ -1,4 +1,4 @@
 """What a row is, and how it becomes floats: from JSON, from columns, from files of any format.
 
-May import `trivet.errors` and `trivet.files` alone. Cannot be deleted: every leg uses it.
+May import `trivet.errors` and `trivet.files` alone. Can't be deleted: every leg uses it.
 """

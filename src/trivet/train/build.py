@@ -28,10 +28,10 @@ def build(file: PipelineFile, contract: Contract, settings: TrainSettings) -> An
     }
     for name in given:
         if name not in taken and not takes_all:
-            option = name.removesuffix("s") if name == "params" else name
+            option = "param" if name == "params" else name
             raise SettingsError(
                 f"{file.path}: build_pipeline takes no {name!r}, so --{option} has no effect; "
-                f"leave it out, here and in the settings file, or add the parameter"
+                "leave it out, here and in the settings file, or add the parameter"
             )
     if "seed" in taken or takes_all:
         given["seed"] = settings.seed
@@ -42,7 +42,8 @@ def build(file: PipelineFile, contract: Contract, settings: TrainSettings) -> An
         )
     if contract.target.task == "classification" and not hasattr(pipeline, "predict_proba"):
         raise SettingsError(
-            "the pipeline's estimator has no predict_proba; wrap it in CalibratedClassifierCV"
+            "the estimator has no predict_proba; in a pipeline file of your own, wrap it in "
+            "CalibratedClassifierCV"
         )
     return pipeline
 

@@ -66,7 +66,7 @@ def train(
 def _train(
     settings: TrainSettings, sources: Sequence[Source], watch: Watch, on_step: OnStep
 ) -> TrainResult:
-    store = ModelStore(Path(settings.models_dir))
+    store = ModelStore(settings.models_dir)
     data_digest = _digest(sources)
     shaping = settings.shaping() | _reading(sources, settings)
     pipeline = PipelineFile.read(Path(settings.pipeline or DEFAULT))
