@@ -139,7 +139,7 @@ def test_a_regression(tmp_path: Path) -> None:
     table = write_csv(tmp_path / "t.csv", ("x", "y"), rows)
     result = api.train(table, "y", estimator="ridge", max_rejected="5%", models_dir=tmp_path)
     assert result.trained
-    model = api.load(version=result.manifest.version, models_dir=tmp_path)
+    model = api.load(model_version=result.manifest.version, models_dir=tmp_path)
     framed = model.predict(pd.DataFrame({"x": [1, 2]}))
     assert framed.dtypes.to_dict() == {"prediction": np.dtype("float64")}
     assert model.predict({"x": 1}) == {"prediction": framed["prediction"][0]}

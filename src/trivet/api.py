@@ -105,7 +105,7 @@ def create_app(settings: ServeSettings) -> Gate:
 
 def load(
     model: str = DEFAULT_MODEL,
-    version: str | None = None,
+    model_version: str | None = None,
     models_dir: str | Path = DEFAULT_DIRECTORY,
 ) -> LoadedModel:
     """A version of a model, the current one by default, once its golden rows are answered right.
@@ -114,7 +114,7 @@ def load(
     """
     from trivet.model.predictor import Predictor
 
-    artifact = ModelStore(models_dir).artifact(model, version)
+    artifact = ModelStore(models_dir).artifact(model, model_version)
     return LoadedModel(artifact.manifest, Predictor.load(artifact))
 
 

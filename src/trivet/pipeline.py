@@ -188,9 +188,11 @@ def _class_at(path: str) -> Callable[..., Any]:
     place, _, name = path.rpartition(".")
     try:
         module = import_module(place)
-    except ImportError as error:
-        missing = (error.name or place).partition(".")[0]
-        cure = "check its path" if find_spec(missing) else f"pip install {missing}"
+    except (ImportError, OSError) as error:  # OSError: a library of the system is missing
+        missing = (getattr(error, "name", None) or place).partition(".")[0]
+        cure = (
+            "check its path, and what it needs" if find_spec(missing) else f"pip install {missing}"
+        )
         raise SettingsError(f"estimator {path!r}: {error}; {cure}") from error
     found: Callable[..., Any] | None = getattr(module, name, None)
     if not callable(found):

@@ -176,7 +176,10 @@ def test_features_can_be_chosen_for_an_estimator(tmp_path: Path) -> None:
     ("options", "message"),
     [
         ({"estimator": "absent.Forest"}, "No module named 'absent'; pip install absent$"),
-        ({"estimator": "sklearn.ensembel.X"}, "No module named 'sklearn.ensembel'; check its path"),
+        (
+            {"estimator": "sklearn.ensembel.X"},
+            "No module named 'sklearn.ensembel'; check its path, and what",
+        ),
         ({"estimator": "sklearn.svm.SVCC"}, "no such class; did you mean 'SVC'"),
         ({"estimator": "sklearn.linear_model.Ridge"}, "is not an estimator for classification$"),
         ({"estimator": "pathlib.Path"}, "is not an estimator for classification$"),

@@ -6,6 +6,7 @@ so that models built by different files can be used side by side, and none is re
 
 from __future__ import annotations
 
+import os
 import sys
 from hashlib import sha256
 from pathlib import Path
@@ -31,8 +32,10 @@ class PipelineFile(NamedTuple):
         try:
             return cls(path, path.read_bytes())
         except OSError as error:
+            in_image = "TRIVET_IMAGE" in os.environ
+            mount = ", and mount the file: docker-compose.yml shows how" if in_image else ""
             raise SettingsError(
-                f"{path}: can't be read ({error.strerror}); check --pipeline"
+                f"{path}: can't be read ({error.strerror}); check --pipeline{mount}"
             ) from error
 
     @property

@@ -51,7 +51,7 @@ def build(file: PipelineFile, contract: Contract, settings: TrainSettings) -> An
 def _function(file: PipelineFile) -> Any:
     try:
         module = file.load()
-    except (ImportError, SyntaxError) as error:
+    except (ImportError, OSError, SyntaxError) as error:
         raise SettingsError(
             f"{file.path}: can't be imported ({error}); install what it imports, or move that into "
             "this file"
