@@ -256,7 +256,7 @@ def test_a_sample_is_the_same_whatever_the_blocks(
     expected = np.sort(np.argsort(keys)[:300])
     texts = reading.table.columns["text"]
     assert (reading.read, reading.table.rows) == (5000, 300)
-    assert [texts.shown(row) for row in range(300)] == [repr(f"t{n}") for n in expected]
+    assert [texts.value(row) for row in range(300)] == [f"t{n}" for n in expected]
     assert reading.table.where(5).endswith(f"in.csv: line {expected[5] + 2:,}")
 
 
@@ -442,3 +442,11 @@ def as_ordinary_user() -> Iterator[None]:
         yield
     finally:
         os.seteuid(user)
+
+
+def test_missing_words_are_counted_in_all_rows_that_are_read(tmp_path: Path) -> None:
+    rows = [[n, "NA" if n % 5 == 0 else "b", " null" if n % 4 == 0 else n] for n in range(1000)]
+    write_csv(tmp_path / "in.csv", ["y", "a", "b"], rows)
+    for options in ({}, {"sample_rows": 100}):
+        words = read(tmp_path / "in.csv", **options).table.missing_words
+        assert words == {"a": {"NA": 200}, "b": {"null": 250}}

@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 
 from trivet.errors import TrainingError
 from trivet.rows.arrays import Mask, Rows
-from trivet.rows.columns import encode_cells, is_text, require_columns
+from trivet.rows.columns import encode_cells, is_text, python_values, require_columns
 from trivet.rows.contract import Column, Contract, Kind, LeftOut, Target
-from trivet.rows.values import Unfit, as_json_value, category_text, to_record, to_value
+from trivet.rows.values import Unfit, as_json_value, category_text, code_of, to_record, to_value
 from trivet.train.settings import TrainSettings
 from trivet.train.table import TrainingTable
 from trivet.train.values import Values
@@ -45,8 +45,9 @@ def infer_target(table: TrainingTable, settings: TrainSettings) -> tuple[Target,
         raise TrainingError(
             f"target {name!r} is {kind or values.type}; it must be numbers or labels"
         )
-    categories = _categories(name, values.different(), table) if kind == "category" else ()
-    column = Column(name=name, kind=kind, nullable=True, missing=0, categories=categories)
+    column = _column(name, kind)
+    if kind == "category":
+        column = _with_categories(column, values.different(), table)
     numbers = table.encode(values, column)
     distinct = np.unique(numbers[~np.isnan(numbers)])
     if settings.task == "regression" or (settings.task is None and _is_quantity(kind, distinct)):
@@ -59,7 +60,7 @@ def infer_target(table: TrainingTable, settings: TrainSettings) -> tuple[Target,
         )
     if np.abs(distinct).max(initial=0) > LARGEST_WHOLE:
         raise TrainingError(f"target {name!r} holds labels beyond 2^53, which float64 can't hold")
-    labels: list[Any] = list(categories) or [
+    labels: list[Any] = list(column.categories) or [
         bool(value) if kind == "boolean" else int(value) for value in distinct
     ]
     if len(labels) < 2:
@@ -118,6 +119,7 @@ def infer_contract(
         target=target,
         identifiers=tuple(settings.identifiers),
         left_out=tuple(left_out),
+        missing_words=tuple(settings.na_values),
         example={},
     )
     fitted, kept = fitted[:, : len(columns)], kept[:, : len(columns)]
@@ -166,13 +168,12 @@ def _infer_column(
     if kind is None:
         return f"values of type {values.type} can't be a feature"
     said = name in settings.kinds
-    categories: tuple[str, ...] = ()
+    column = _column(name, kind)
     if kind == "category":
         known = values.different(training)
         if not said and (reason := _names_rows(name, known, values.count(training))):
             return reason
-        categories = _categories(name, known, table)
-    column = _column(name, kind).model_copy(update={"categories": categories})
+        column = _with_categories(column, known, table)
     numbers = table.encode(values, column)
     seen = numbers[training]
     present = seen[~np.isnan(seen)]
@@ -255,14 +256,19 @@ def _nearly_numbers(different: pa.Array) -> bool:
     return bool((~np.isinf(numbers)).sum() >= 0.9 * len(numbers) > 0)
 
 
-def _categories(name: str, different: pa.Array, table: TrainingTable) -> tuple[str, ...]:
-    values = (as_json_value(value, "category") for value in different.to_pylist())
+def _with_categories(column: Column, different: pa.Array, table: TrainingTable) -> Column:
+    """The column with these categories, as codes if they are numbers however they are written."""
+    values = (as_json_value(value, "category") for value in python_values(different))
     try:
-        return tuple(sorted({text for value in values if (text := category_text(value))}))
+        texts = {text for value in values if (text := category_text(value, fractions=True))}
     except Unfit:
         raise TrainingError(
-            f"{table.name}: column {name!r} of {different.type} values can't hold categories"
+            f"{table.name}: column {column.name!r} of {different.type} values can't hold categories"
         ) from None
+    numbers = {code for text in texts if (code := code_of(text))}
+    codes = len(numbers) == len(texts) > 0
+    categories = tuple(sorted(numbers if codes else texts))
+    return column.model_copy(update={"categories": categories, "codes": codes})
 
 
 def _reasons(left_out: list[LeftOut]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
@@ -28,7 +28,8 @@ class TrainingTable:
 
     ``names`` lists all columns in order, including those that were not read. ``unusable`` says what
     a column holds that can't be used. Cells that are ``untyped`` are all text, whatever they mean.
-    ``where`` names the place of a row; rows count from 0.
+    ``where`` names the place of a row; rows count from 0. ``missing_words`` counts the words for a
+    missing value by column and word; their cells have no value.
     """
 
     name: str
@@ -38,6 +39,7 @@ class TrainingTable:
     rows: int
     untyped: bool
     where: Callable[[int], str]
+    missing_words: Mapping[str, Counter[str]] = field(default_factory=dict)
 
     def encode(self, values: Values, column: Column) -> Rows:
         """A column as floats, (rows,); raises `TableError`, which names the first unfit cell."""
@@ -50,7 +52,7 @@ class TrainingTable:
     def fault(self, values: Values, column: Column, row: int) -> TableError:
         """The error for a cell that its column can't hold."""
         return TableError(
-            f"{self.where(row)}, column {column.name!r}: {values.shown(row)} is not "
+            f"{self.where(row)}, column {column.name!r}: {values.value(row)!r} is not "
             f"{EXPECTED[column.kind]}; correct the cell or leave the row out"
         )
 
@@ -82,7 +84,9 @@ def read_training_table(
     files = [readers.columns(source, settings.delimiter) for source in sources]
     needed = {settings.target, settings.time_column}
     wanted = Wanted(skipped=frozenset({*settings.identifiers, *settings.exclude} - needed))
-    gathered = Sampled(settings.sample_rows, settings.seed) if settings.sample_rows else Gathered()
+    words = tuple(settings.na_values)
+    sample = settings.sample_rows
+    gathered = Sampled(words, sample, settings.seed) if sample else Gathered(words)
     rejected: Counter[str] = Counter()
     rejected_rows, first = bytearray(), ""
     read, done, total = 0, 0, sum(source.size for source in sources)
@@ -116,6 +120,7 @@ def read_training_table(
         rows=gathered.rows,
         untyped=files[0].source.format == "csv",
         where=lambda row: _place(files, wanted, gathered.position(row)),
+        missing_words=gathered.missing_words,
     )
     return Reading(table, read, dict(rejected.most_common()), rejected_rows)
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from trivet.rows.arrays import Mask, Rows
-from trivet.rows.columns import Cells, encode_cells, is_text, python_values
+from trivet.rows.columns import Cells, encode_cells, is_text, python_values, without_missing_words
 from trivet.rows.contract import Column
-from trivet.rows.values import category_text
+from trivet.rows.values import category_text, compared, is_missing
 
 
 class Values:
@@ -51,25 +51,27 @@ class Values:
         """The column as floats, (rows,), as `encode_cells` does it."""
         return np.concatenate([np.empty(0), *(encode_cells(each, column) for each in self._arrays)])
 
-    def shown(self, row: int) -> str:
-        """The value of a row as an error shows it."""
+    def value(self, row: int) -> object:
+        """The value of a row; None if it is missing."""
         for array in self._arrays:
             if row < len(array):
                 (value,) = python_values(_plain(array.slice(row, 1)))
-                return "an empty cell" if value is None else repr(value)
+                return value
             row -= len(array)
         raise IndexError(row)
 
 
-def as_array(cells: Cells) -> pa.Array:
-    """The cells of a column as one array; values of JSON that differ in type as text.
+def as_array(cells: Cells, words: Sequence[str] = ()) -> pa.Array:
+    """The cells of a column as one array, with null for these ``words`` and for empty text.
 
-    Raises `Unfit` for values that no column can hold together.
+    Values of JSON that differ in type become text. Raises `Unfit` for values that no column can
+    hold together.
     """
     if not isinstance(cells, list):
         array = cells if isinstance(cells, pa.Array) else cells.combine_chunks()
-        return _without_empty_text(array) if is_text(array.type) else array
-    values: list[Any] = [None if value == "" or value != value else value for value in cells]
+        return without_missing_words(array, words) if is_text(array.type) else array
+    missing = compared(words)
+    values: list[Any] = [None if is_missing(value, missing) else value for value in cells]
     try:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
@@ -78,17 +80,24 @@ def as_array(cells: Cells) -> pa.Array:
         return pa.array([category_text(value) for value in values], pa.string())
 
 
+def words_among(cells: Cells, array: pa.Array) -> Counter[str]:
+    """The words that became null in the array of these cells, and how often each did."""
+    if isinstance(cells, list):
+        lost = [cells[at] for at in np.flatnonzero(array.is_null())]
+    elif array.null_count == cells.null_count:
+        lost = []
+    else:
+        lost = cells.filter(array.is_null()).to_pylist()
+    words = (value.strip() for value in lost if isinstance(value, str))
+    return Counter(word for word in words if word)
+
+
 def _as_float(number: float) -> float:
     """A number of JSON; infinite, which no column takes, if float64 can't hold it."""
     try:
         return float(number)
     except OverflowError:
         return math.inf
-
-
-def _without_empty_text(array: pa.Array) -> pa.Array:
-    empty = pc.equal(array, "")
-    return pc.if_else(empty, None, array) if pc.any(empty).as_py() else array
 
 
 def coded(array: pa.Array) -> pa.Array:
