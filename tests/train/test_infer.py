@@ -137,6 +137,19 @@ def test_the_words_for_a_missing_value_can_be_said() -> None:
     assert kind_of(["1", "2", "-", "?"] * 10, na_values=["?", "-"]) == "integer"
 
 
+@pytest.mark.parametrize("name", ["table.csv", "table.jsonl"])
+def test_a_placeholder_among_numbers_is_named_with_its_fix(name: str) -> None:
+    options = settings(task="regression", data=Path(name))
+    with pytest.raises(TrainingError) as error:
+        infer({"x": ["1", "?", "2", "3"] * 10}, options)
+    assert "row 2, column 'x': '?' is not a finite number" in str(error.value)
+    assert "(10 such cells; the next: row 6, row 10)" in str(error.value)
+    assert "--na-value '?'" in str(error.value)
+    assert "--kind x=category" in str(error.value)
+    assert kind_of(["Private", "?"] * 20) == "category"
+    assert kind_of(["-", "--"] * 20) == "category"
+
+
 def test_text_of_a_typed_file_stays_text() -> None:
     assert kind_of(["10", "20"] * 20, data=Path("table.parquet")) == "category"
     assert kind_of(["2013-01-01", "2014-01-01"] * 20, data=Path("table.parquet")) == "timestamp"

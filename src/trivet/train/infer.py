@@ -28,6 +28,9 @@ WORDS_OF_FREE_TEXT = 4
 #: float64 holds every whole number up to this one.
 LARGEST_WHOLE = 2**53
 
+#: Texts that often stand for a missing number.
+PLACEHOLDERS = frozenset({"?", "-", "--", ".", "*"})
+
 EMPTY = "empty: no training row has a value"
 
 #: Common names of identifiers; pandas writes its row labels to a column without a name.
@@ -130,7 +133,7 @@ def infer_contract(
 def infer_kind(name: str, values: Values, table: TrainingTable) -> Kind | None:
     """The kind of a column, from its type or, for text, from its values; None if no kind fits.
 
-    Raises `TrainingError` for text that is mostly numbers.
+    Raises `TrainingError` for text that is mostly numbers, or numbers and `PLACEHOLDERS`.
     """
     if not is_text(values.type):
         return _kind_of_type(values.type)
@@ -144,9 +147,9 @@ def infer_kind(name: str, values: Values, table: TrainingTable) -> Kind | None:
     for kind in kinds:
         if not np.isinf(encode_cells(different, _column(name, kind))).any():
             return kind
-    if "number" in kinds and _nearly_numbers(different):
-        numbers = values.encode(_column(name, "number"))
-        fault = table.fault(values, _column(name, "number"), int(np.isinf(numbers).argmax()))
+    if _meant_as_numbers(different, table.untyped):
+        unfit = np.isinf(values.encode(_column(name, "number")))
+        fault = table.fault(values, _column(name, "number"), unfit)
         raise TrainingError(f"{fault}; or, if the column holds labels, --kind {name}=category")
     return "category"
 
@@ -250,10 +253,16 @@ def _kind_of_type(kind: pa.DataType) -> Kind | None:
     return None
 
 
-def _nearly_numbers(different: pa.Array) -> bool:
-    """Whether at least nine in ten of the different texts are numbers."""
-    numbers = encode_cells(different, _column("", "number"))
-    return bool((~np.isinf(numbers)).sum() >= 0.9 * len(numbers) > 0)
+def _meant_as_numbers(different: pa.Array, untyped: bool) -> bool:
+    """Whether some of the different texts are numbers, and the others are `PLACEHOLDERS`.
+
+    In an untyped column, others may be any text if nine in ten are numbers.
+    """
+    numbers = ~np.isinf(encode_cells(different, _column("", "number")))
+    if not numbers.any() or numbers.all():
+        return False
+    others = {text.strip() for text in different.filter(pa.array(~numbers)).to_pylist()}
+    return others <= PLACEHOLDERS or bool(untyped and numbers.mean() >= 0.9)
 
 
 def _with_categories(column: Column, different: pa.Array, table: TrainingTable) -> Column:
