@@ -303,3 +303,29 @@ def test_na_in_the_target_is_no_label(name: str, write: Write, tmp_path: Path) -
     assert kept.manifest.contract.target.labels == ("NA", "female", "male")
     assert kept.manifest.contract.missing_words == ()
     assert kept.manifest.data.missing_words == {}
+
+
+@pytest.mark.parametrize("name", ["in.csv", "in.jsonl", "in.parquet"])
+@pytest.mark.parametrize("output", ["out.csv", "out.parquet"])
+def test_identifiers_are_carried_with_every_digit(
+    store: Path, name: str, output: str, tmp_path: Path
+) -> None:
+    table = {column: values[:5] for column, values in training_table().items()}
+    ids = ["NA", "007", "7.0"] if name == "in.csv" else [2**63 + 1, 2**64 - 1, 2**53 + 1]
+    arrow = (
+        arrow_table(table)
+        .slice(0, 3)
+        .append_column("key", pa.array(ids, None if name == "in.csv" else pa.uint64()))
+    )
+    if name == "in.parquet":
+        pa.parquet.write_table(arrow, tmp_path / name)
+    elif name == "in.csv":
+        arrow.to_pandas().to_csv(tmp_path / name, index=False)
+    else:
+        arrow.to_pandas().to_json(tmp_path / name, orient="records", lines=True, date_format="iso")
+    batch_predict(tmp_path / name, tmp_path / output, models_dir=store, columns=["key"])
+    if output == "out.csv":
+        carried = [row["key"] for row in read_csv(tmp_path / output)]
+    else:
+        carried = [str(key) for key in pa.parquet.read_table(tmp_path / output)["key"].to_pylist()]
+    assert carried == [*map(str, ids)]

@@ -113,6 +113,28 @@ def test_codes_with_more_digits_than_float64_holds_are_exact() -> None:
 
 
 @pytest.mark.parametrize("name", ["table.csv", "table.parquet"])
+def test_whole_numbers_that_would_lose_digits_are_left_out(name: str) -> None:
+    options = settings(task="regression", data=Path(name))
+    for numbers in ([2**53 + 1 + n for n in range(ROWS)], [-(2**60), *[5] * (ROWS - 1)]):
+        contract = infer({"x": numbers}, options)
+        [left_out] = contract.left_out
+        assert left_out.reason.startswith("whole numbers beyond 2^53 lose digits")
+        assert "--id x" in left_out.reason
+    assert (
+        kind_of(pa.array([2**63 + n for n in range(ROWS)], pa.uint64()), kinds=CODES) == "category"
+    )
+    assert kind_of([2**60 + n * 2**20 for n in range(ROWS)], kinds={"x": "number"}) == "number"
+    assert kind_of([2**53 - n * n for n in range(ROWS)]) == "integer"
+
+
+def test_whole_decimals_are_integers() -> None:
+    assert (
+        kind_of(pa.array([Decimal(n % 7) for n in range(ROWS)], pa.decimal128(9, 0))) == "integer"
+    )
+    assert kind_of(pa.array([Decimal(n % 7) for n in range(ROWS)], pa.decimal128(9, 1))) == "number"
+
+
+@pytest.mark.parametrize("name", ["table.csv", "table.parquet"])
 def test_words_for_a_missing_value_are_missing_in_columns_of_every_kind(name: str) -> None:
     for values, kind in [
         (["true", "NA", "False", "none"], "boolean"),

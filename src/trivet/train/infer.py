@@ -209,6 +209,12 @@ def _fullest(rows: Rows) -> Rows:
 
 def _unusable(name: str, kind: Kind, present: Rows, rows: int) -> str | None:
     """Why a column can't be a feature, or None; ``present`` are its values in this many rows."""
+    if kind == "integer" and np.abs(present).max() > LARGEST_WHOLE:
+        return (
+            "whole numbers beyond 2^53 lose digits as a feature "
+            f"(--id {name} carries them along, --kind {name}=category tells them apart, "
+            f"--kind {name}=number rounds them)"
+        )
     distinct = len(np.unique(present))
     if distinct == 1 and len(present) == rows:
         return "constant: every training row has the same value"
@@ -244,7 +250,7 @@ def _is_quantity(kind: Kind, distinct: Rows) -> bool:
 def _kind_of_type(kind: pa.DataType) -> Kind | None:
     if pa.types.is_boolean(kind):
         return "boolean"
-    if pa.types.is_integer(kind):
+    if pa.types.is_integer(kind) or (pa.types.is_decimal(kind) and kind.scale <= 0):
         return "integer"
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return "number"

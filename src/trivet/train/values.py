@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,8 @@ def as_array(cells: Cells, words: Sequence[str] = ()) -> pa.Array:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         if all(value is None or type(value) in (int, float) for value in values):
+            with suppress(pa.ArrowException, OverflowError):
+                return pa.array(values, pa.uint64())
             return pa.array([value if value is None else _as_float(value) for value in values])
         return pa.array([category_text(value) for value in values], pa.string())
 
@@ -126,6 +129,10 @@ def _is_signed(kind: pa.DataType) -> bool:
     return bool(pa.types.is_signed_integer(kind))
 
 
+def _is_integer(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind))
+
+
 def _is_number(kind: pa.DataType) -> bool:
     number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     return bool(number)
@@ -138,6 +145,7 @@ def _is_moment(kind: pa.DataType) -> bool:
 #: Types that one column may mix, and the type that holds them all.
 _COMMON_TYPES = (
     (_is_signed, pa.int64()),
+    (_is_integer, pa.decimal128(20, 0)),
     (_is_number, pa.float64()),
     (_is_moment, pa.timestamp("us")),  # UTC, with or without a zone in the file
 )
