@@ -52,12 +52,12 @@ def encode_cells(cells: Cells, column: Column, words: Sequence[str] = ()) -> Row
 
 
 def without_missing_words(texts: pa.Array, words: Sequence[str]) -> pa.Array:
-    """An array of text, with null for each of these words."""
+    """An array of text as codes for its different values, null for each of these words."""
     coded = texts.dictionary_encode()
     found = _missing_among(coded.dictionary, words)
     if not pc.any(found).as_py():
-        return texts
-    return pc.if_else(pc.fill_null(found.take(coded.indices), True), None, texts)
+        return coded
+    return pc.if_else(pc.fill_null(found.take(coded.indices), True), None, coded)
 
 
 def unfit_cells(numbers: Rows, column: Column) -> Mask:

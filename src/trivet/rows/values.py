@@ -231,7 +231,7 @@ def _number_encoder(missing: Encoder) -> Encoder:
             if number in (math.inf, -math.inf):
                 raise Unfit("not_finite")
             return number
-        return missing(value)
+        return math.nan if value is None else missing(value)
 
     return encode
 

@@ -104,8 +104,8 @@ def _as_float(number: float) -> float:
 
 
 def coded(array: pa.Array) -> pa.Array:
-    """The array, or codes for its different values where those take less memory."""
-    wide = array.dictionary_encode()
+    """The values of an array, or codes for the different ones where those take less memory."""
+    wide, array = array.dictionary_encode(), _plain(array)
     for codes in (pa.int8(), pa.int16(), pa.int32()):
         if len(wide.dictionary) < 2 ** (codes.bit_width - 1) - 1:  # one more stands for missing
             break
