@@ -57,6 +57,8 @@ TABLES = {"input": "in.csv", "output": "out.csv"}
         (TrainSettings, {"identifiers": "flight_id"}, "identifiers=['flight_id']"),
         (TrainSettings, {"max_rejected": "many"}, "a number of rows, or a share such as '1%'"),
         (TrainSettings, {"max_rejected": 0.01}, "a number of rows, or a share such as '1%'"),
+        (TrainSettings, {"na_values": "?"}, "na_values=['?']"),
+        (TrainSettings, {"na_values": ["NaN", "-999"]}, "na-value -999: a number"),
         (TrainSettings, {"held_out": 20}, "held_out=20"),
         (TrainSettings, {"data": pd.DataFrame()}, "data is the path of a table, not a DataFrame"),
         (BatchSettings, {"columns": "flight_id"}, "columns=['flight_id']"),

@@ -28,7 +28,7 @@ from trivet.model.artifact import Manifest
 from trivet.model.store import DEFAULT_DIRECTORY, DEFAULT_MODEL, ModelStore
 from trivet.online.settings import ListenSettings, ServeSettings
 from trivet.rows.contract import Contract, Kind
-from trivet.rows.values import EXPECTED, FAULTS_LISTED, Unfit, as_json_value
+from trivet.rows.values import EXPECTED, FAULTS_LISTED, as_json_value
 from trivet.train.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -214,10 +214,7 @@ def _cells(values: pd.Series[Any], kind: Kind) -> Cells:
 
 def _table_value(value: object, kind: Kind) -> object:
     """A value of a table as JSON would hold it; text may stand for a number or a boolean."""
-    try:
-        return as_json_value(_plain(value), kind)
-    except Unfit:  # left for the contract to reject
-        return value
+    return as_json_value(_plain(value), kind)
 
 
 def _json_record(record: object, kinds: Mapping[str, Kind]) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from trivet.train.table import TrainingTable
 from trivet.train.values import Values, as_array
 
 ROWS = 40
+CODES = {"x": "category"}
+ALL_WORDS = {"NA", "none", "None", "n/a", " null ", "NaN"}
 NUMBERS = [str(n % 7) for n in range(ROWS)]
 
 
@@ -42,7 +45,8 @@ def table_of(columns: dict[str, object], options: TrainSettings | None = None) -
         for field in files.schema
         if pa.types.is_nested(field.type)
     }
-    values = {name: Values([as_array(files[name])]) for name in files.column_names}
+    words = (options or settings()).na_values
+    values = {name: Values([as_array(files[name], words)]) for name in files.column_names}
     untyped = name.endswith(".csv")
     return TrainingTable(
         name, list(columns), values, unusable, files.num_rows, untyped, lambda row: f"row {row + 1}"
@@ -80,6 +84,93 @@ def test_kinds_of_typed_columns() -> None:
 def test_codes_with_leading_zeros_stay_text() -> None:
     contract = infer({"x": ["007", "010"] * 20})
     assert contract.columns[1].categories == ("007", "010")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [["7", "8"], ["7.0", "8"], ["8.00", "7"], [7, 8], [7.0, 8.0], [Decimal(7), Decimal(8)]],
+)
+def test_categories_that_are_numbers_are_codes(values: list[object]) -> None:
+    column = infer({"x": values * 20}, settings(task="regression", kinds=CODES)).columns[1]
+    assert (column.categories, column.codes) == (("7", "8"), True)
+
+
+@pytest.mark.parametrize(
+    "values", [["007", "010"], ["7.10", "7.9"], ["7", "7.0"], ["7", "b"], ["1_0", "7"], [" 7", "8"]]
+)
+def test_categories_that_differ_in_how_they_are_written_are_text(values: list[str]) -> None:
+    column = infer({"x": values * 20}, settings(task="regression", kinds=CODES)).columns[1]
+    assert (column.categories, column.codes) == (tuple(sorted(values)), False)
+
+
+def test_codes_with_more_digits_than_float64_holds_are_exact() -> None:
+    codes = [2**63 + 1, 2**63 + 2]
+    for values in (pa.array(codes, pa.uint64()), list(map(str, codes)), list(map(Decimal, codes))):
+        options = settings(task="regression", kinds=CODES)
+        repeated = (
+            values.take(pa.array([0, 1] * 20)) if isinstance(values, pa.Array) else values * 20
+        )
+        assert infer({"x": repeated}, options).columns[1].categories == tuple(map(str, codes))
+
+
+@pytest.mark.parametrize("name", ["table.csv", "table.parquet"])
+def test_whole_numbers_that_would_lose_digits_are_left_out(name: str) -> None:
+    options = settings(task="regression", data=Path(name))
+    for numbers in ([2**53 + 1 + n for n in range(ROWS)], [-(2**60), *[5] * (ROWS - 1)]):
+        contract = infer({"x": numbers}, options)
+        [left_out] = contract.left_out
+        assert left_out.reason.startswith("whole numbers beyond 2^53 lose digits")
+        assert "--id x" in left_out.reason
+    assert (
+        kind_of(pa.array([2**63 + n for n in range(ROWS)], pa.uint64()), kinds=CODES) == "category"
+    )
+    assert kind_of([2**60 + n * 2**20 for n in range(ROWS)], kinds={"x": "number"}) == "number"
+    assert kind_of([2**53 - n * n for n in range(ROWS)]) == "integer"
+
+
+def test_whole_decimals_are_integers() -> None:
+    assert (
+        kind_of(pa.array([Decimal(n % 7) for n in range(ROWS)], pa.decimal128(9, 0))) == "integer"
+    )
+    assert kind_of(pa.array([Decimal(n % 7) for n in range(ROWS)], pa.decimal128(9, 1))) == "number"
+
+
+@pytest.mark.parametrize("name", ["table.csv", "table.parquet"])
+def test_words_for_a_missing_value_are_missing_in_columns_of_every_kind(name: str) -> None:
+    for values, kind in [
+        (["true", "NA", "False", "none"], "boolean"),
+        (["1", "None", "2", "3"], "integer"),
+        (["2013-01-01", "n/a", "2013-02-01", "2013-02-02"], "timestamp"),
+        (["EWR", " null ", "JFK", "NaN"], "category"),
+    ]:
+        options = settings(task="regression", data=Path(name))
+        column = infer({"x": values * 10}, options).columns[1]
+        assert column.kind == kind or (name != "table.csv" and column.kind == "category")
+        assert (column.nullable, column.missing) == (True, sum(v in ALL_WORDS for v in values) / 4)
+        assert not ALL_WORDS.intersection(column.categories)
+
+
+def test_the_words_for_a_missing_value_can_be_said() -> None:
+    values = ["EWR", "NA", "JFK", "?"] * 10
+    said = infer({"x": values}, settings(task="regression", na_values=["?"]))
+    assert said.columns[1].categories == ("EWR", "JFK", "NA")
+    assert said.missing_words == ("?",)
+    none = infer({"x": values}, settings(task="regression", na_values=[""]))
+    assert none.columns[1].categories == ("?", "EWR", "JFK", "NA")
+    assert kind_of(["1", "2", "-", "?"] * 10, na_values=["?", "-"]) == "integer"
+
+
+@pytest.mark.parametrize("name", ["table.csv", "table.jsonl"])
+def test_a_placeholder_among_numbers_is_named_with_its_fix(name: str) -> None:
+    options = settings(task="regression", data=Path(name))
+    with pytest.raises(TrainingError) as error:
+        infer({"x": ["1", "?", "2", "3"] * 10}, options)
+    assert "row 2, column 'x': '?' is not a finite number" in str(error.value)
+    assert "(10 such cells; the next: row 6, row 10)" in str(error.value)
+    assert "--na-value '?'" in str(error.value)
+    assert "--kind x=category" in str(error.value)
+    assert kind_of(["Private", "?"] * 20) == "category"
+    assert kind_of(["-", "--"] * 20) == "category"
 
 
 def test_text_of_a_typed_file_stays_text() -> None:

@@ -17,11 +17,25 @@ PENGUINS = ("--data", ROOT / "data/penguins.csv", "--model", "penguins", "--para
 
 
 @pytest.mark.parametrize("target", ["species", "sex"])
-def test_a_word_for_missing_that_is_a_category_is_named(tmp_path: Path, target: str) -> None:
-    line = "sex: NA is a category, not a missing value; leave a cell empty if its value is missing"
+def test_cells_that_a_word_makes_missing_are_counted(tmp_path: Path, target: str) -> None:
+    columns = ("bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g")
+    cells = ", ".join(f"{column} 2 NA" for column in columns)
+    line = f"read as missing (see --na-value): {cells}, sex 11 NA"
     trained = run_trivet("train", *PENGUINS, "--target", target, cwd=tmp_path)
     assert line in trained.stdout.splitlines(), trained.stderr
     assert f"\n\n- {line}\n\n| held-out" in report(tmp_path)
+
+
+def test_a_label_may_be_called_na(tmp_path: Path) -> None:
+    write_csv(tmp_path / "in.csv", ["country", "x"], [[("NA", "DE")[n % 2], n] for n in range(80)])
+    options = ("--data", "in.csv", "--target", "country", "--param", "max_iter=5")
+    refused = run_trivet("train", *options, cwd=tmp_path)
+    assert "has 1 label(s)" in refused.stderr
+    trained = run_trivet("train", *options, "--na-value", "", cwd=tmp_path)
+    assert "read as missing" not in trained.stdout
+    assert trained.returncode == 0, trained.stderr
+    shown = run_trivet("models", "show", cwd=tmp_path).stdout
+    assert "Classification of `country`" in shown
 
 
 def test_no_column_is_left_out(tmp_path: Path) -> None:

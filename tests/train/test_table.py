@@ -256,7 +256,7 @@ def test_a_sample_is_the_same_whatever_the_blocks(
     expected = np.sort(np.argsort(keys)[:300])
     texts = reading.table.columns["text"]
     assert (reading.read, reading.table.rows) == (5000, 300)
-    assert [texts.shown(row) for row in range(300)] == [repr(f"t{n}") for n in expected]
+    assert [texts.value(row) for row in range(300)] == [f"t{n}" for n in expected]
     assert reading.table.where(5).endswith(f"in.csv: line {expected[5] + 2:,}")
 
 
@@ -313,7 +313,7 @@ def test_what_was_set_aside_has_the_form_of_a_batch(tmp_path: Path) -> None:
         (pa.timestamp("us"), pa.timestamp("ns", "UTC"), "timestamp"),
         (pa.timestamp("ms"), pa.date32(), "timestamp"),
         (pa.decimal128(15, 2), pa.int64(), "number"),
-        (pa.uint64(), pa.int64(), "number"),
+        (pa.uint64(), pa.int64(), "integer"),
         (pa.int8(), pa.int64(), "integer"),
     ],
 )
@@ -441,3 +441,29 @@ def as_ordinary_user() -> Iterator[None]:
         yield
     finally:
         os.seteuid(user)
+
+
+def test_missing_words_are_counted_in_all_rows_that_are_read(tmp_path: Path) -> None:
+    rows = [[n, "NA" if n % 5 == 0 else "b", " null" if n % 4 == 0 else n] for n in range(1000)]
+    write_csv(tmp_path / "in.csv", ["y", "a", "b"], rows)
+    for options in ({}, {"sample_rows": 100}):
+        words = read(tmp_path / "in.csv", **options).table.missing_words
+        assert words == {"a": {"NA": 200}, "b": {"null": 250}}
+
+
+def test_large_whole_numbers_of_json_keep_their_digits(tmp_path: Path) -> None:
+    lines = [json.dumps({"x": 2**63 + n}) for n in range(3)]
+    (tmp_path / "in.jsonl").write_text("\n".join(lines))
+    column = read(tmp_path / "in.jsonl").table.columns["x"]
+    assert column.different().to_pylist() == [2**63, 2**63 + 1, 2**63 + 2]
+
+
+def test_whole_numbers_of_several_types_keep_their_digits(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name, number in (("a", -5), ("b", 2**63 + 1)):
+        kind = pa.int32() if number < 0 else pa.uint64()
+        pa.parquet.write_table(
+            pa.table({"x": pa.array([number], kind)}), tmp_path / f"in/{name}.parquet"
+        )
+    column = read(tmp_path / "in").table.columns["x"]
+    assert [int(number) for number in column.different().to_pylist()] == [-5, 2**63 + 1]

@@ -46,7 +46,7 @@ from trivet.errors import TrivetError
 from trivet.model.artifact import REPORT
 from trivet.model.store import ModelStore
 from trivet.online.settings import ListenSettings
-from trivet.rows.contract import Kind
+from trivet.rows.contract import MISSING_WORDS, Kind
 from trivet.train.settings import TrainSettings
 
 CONTEXT = {"auto_envvar_prefix": "TRIVET", "max_content_width": 100, "show_default": True}
@@ -114,6 +114,14 @@ def main(ctx: click.Context, config: Path) -> None:
     help="A feature that may be missing even if it never is in this table. Repeatable.",
 )
 @click.option(
+    "--na-value",
+    metavar="TEXT",
+    multiple=True,
+    default=MISSING_WORDS,
+    help="A text that means a missing value, in any case. Repeatable; replaces the default list. "
+    'With "" alone, only an empty cell is missing, and NA is a label.',
+)
+@click.option(
     "--task",
     type=click.Choice(["classification", "regression"]),
     help="The kind of prediction. By default, inferred from the target.",
@@ -170,6 +178,7 @@ def train(**options: Any) -> None:
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM cleans up as Ctrl-C does
     options["identifiers"] = options.pop("id")
+    options["na_values"] = options.pop("na_value")
     options["kinds"] = dict(pairs("kind", options.pop("kind")))
     options["params"] = {name: literal(text) for name, text in pairs("param", options.pop("param"))}
     with Progress() as progress:

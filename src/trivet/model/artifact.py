@@ -73,11 +73,15 @@ class EstimatorFacts(Frozen):
 
 
 class DataFacts(Frozen):
-    """The training table: its name, its SHA-256, and its rows."""
+    """The training table: its name, its SHA-256, and its rows.
+
+    ``missing_words`` counts the cells that held a word for a missing value, by column and word.
+    """
 
     file: str
     sha256: str
     rows: RowCounts
+    missing_words: dict[str, dict[str, int]]
 
 
 class Manifest(Frozen):

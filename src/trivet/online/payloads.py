@@ -21,9 +21,9 @@ from trivet.online.inference import Headers, Query
 from trivet.online.live_model import Ready
 from trivet.online.problems import ProblemError
 from trivet.online.schemas import CSV, JSON, to_json
-from trivet.rows.contract import Contract, Kind
+from trivet.rows.contract import Contract
 from trivet.rows.text import split_cells
-from trivet.rows.values import FAULTS_LISTED, Unfit, parse_cell
+from trivet.rows.values import FAULTS_LISTED, parse_cell
 
 _UNREADABLE: dict[type[Exception], str] = {
     json.JSONDecodeError: "{}",
@@ -124,7 +124,7 @@ def records_of_csv(
             break
         if len(cells) == len(header):
             yield {
-                name: _value(kinds.get(name), cell)
+                name: parse_cell(kinds[name], cell) if name in kinds else cell
                 for name, cell in zip(header, cells, strict=True)
             }
         else:
@@ -181,14 +181,6 @@ def _csv_lines(body: bytearray) -> Iterator[list[str]]:
         detail = "the body can't be read as CSV: it is not UTF-8"
         raise ProblemError(HTTPStatus.BAD_REQUEST, detail) from None
     yield from filter(None, split_cells(text))
-
-
-def _value(kind: Kind | None, cell: str) -> object:
-    """The value of a cell; if it has none, its text, which the contract then rejects."""
-    try:
-        return cell if kind is None else parse_cell(kind, cell)
-    except Unfit:
-        return cell
 
 
 def _unsupported(detail: str) -> ProblemError:

@@ -7,8 +7,7 @@ Of any other array, each distinct value is encoded once, by the encoder of recor
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -19,7 +18,7 @@ import pyarrow.compute as pc
 from trivet.errors import TableError, did_you_mean, nearest
 from trivet.rows.arrays import Mask, Rows
 from trivet.rows.contract import Column, Contract
-from trivet.rows.values import MISSING_WORDS, Unfit, as_json_value, column_encoder
+from trivet.rows.values import Encoder, Unfit, as_json_value, column_encoder, compared
 
 #: The cells of one column, (rows,).
 Cells: TypeAlias = "pa.Array | pa.ChunkedArray | list[object]"
@@ -33,19 +32,32 @@ def encode_columns(cells: Mapping[str, Cells], contract: Contract, rows: int) ->
     encoded = np.full((rows, len(contract.columns)), np.nan, order="F")
     for position, column in enumerate(contract.columns):
         if column.name in cells:
-            encoded[:, position] = encode_cells(cells[column.name], column)
+            words = contract.missing_words
+            encoded[:, position] = encode_cells(cells[column.name], column, words)
     return encoded
 
 
-def encode_cells(cells: Cells, column: Column) -> Rows:
-    """One column as floats, (rows,): NaN if missing, infinite if unfit."""
+def encode_cells(cells: Cells, column: Column, words: Sequence[str] = ()) -> Rows:
+    """One column as floats, (rows,): NaN if missing, infinite if unfit.
+
+    ``words`` mean a missing value.
+    """
     if isinstance(cells, list):
-        return _encode_each(cells, column, lambda value: value)
+        return _encode_each(cells, column_encoder(column, words))
     values = _one_array(cells)
     if pa.types.is_dictionary(values.type):
-        return _encode_coded(values, column)
-    numbers = _cast(values, column)
-    return _encode_coded(values.dictionary_encode(), column) if numbers is None else numbers
+        return _encode_coded(values, column, words)
+    numbers = _cast(values, column, words)
+    return _encode_coded(values.dictionary_encode(), column, words) if numbers is None else numbers
+
+
+def without_missing_words(texts: pa.Array, words: Sequence[str]) -> pa.Array:
+    """An array of text as codes for its different values, null for each of these words."""
+    coded = texts.dictionary_encode()
+    found = _missing_among(coded.dictionary, words)
+    if not pc.any(found).as_py():
+        return coded
+    return pc.if_else(pc.fill_null(found.take(coded.indices), True), None, coded)
 
 
 def unfit_cells(numbers: Rows, column: Column) -> Mask:
@@ -83,21 +95,20 @@ def is_text(kind: pa.DataType) -> bool:
 
 def python_values(values: pa.Array) -> list[object]:
     """The values of an array; a time outside Python's years 1 to 9999 is its number, as text."""
+    if pa.types.is_float32(values.type):  # 7.1, not the float64 next to the float32
+        values = values.cast(pa.string()).cast(pa.float64())
     try:
         return list(values.to_pylist())
     except (OverflowError, ValueError):
         return [_python_value(value) for value in values]
 
 
-def _encode_each(
-    values: Iterable[object], column: Column, read: Callable[[object], object]
-) -> Rows:
-    """Values as floats, one by one, after ``read``, which may raise `Unfit`."""
-    encode = column_encoder(column)
+def _encode_each(values: Iterable[object], encode: Encoder) -> Rows:
+    """Values as floats, one by one."""
 
     def number_of(value: object) -> float:
         try:
-            return encode(read(value))
+            return encode(value)
         except Unfit as unfit:
             return math.nan if unfit.code == "missing" else math.inf
 
@@ -110,25 +121,26 @@ def _one_array(cells: pa.Array | pa.ChunkedArray) -> pa.Array:
     return cells.chunk(0) if cells.num_chunks == 1 else cells.combine_chunks()
 
 
-def _encode_coded(coded: pa.DictionaryArray, column: Column) -> Rows:
+def _encode_coded(coded: pa.DictionaryArray, column: Column, words: Sequence[str]) -> Rows:
     """A dictionary array as floats: each distinct value is encoded once."""
     distinct = coded.dictionary
-    numbers = _cast(distinct, column)
+    numbers = _cast(distinct, column, words)
     if numbers is None:
-        read = partial(as_json_value, kind=column.kind)
-        numbers = _encode_each(python_values(distinct), column, read)
+        values = (as_json_value(value, column.kind) for value in python_values(distinct))
+        numbers = _encode_each(values, column_encoder(column, words))
     missing = len(distinct)
     positions = coded.indices.fill_null(missing).to_numpy(zero_copy_only=False)
     spread: Rows = np.append(numbers, np.nan)[positions]
     return spread
 
 
-def _cast(values: pa.Array, column: Column) -> Rows | None:
+def _cast(values: pa.Array, column: Column, words: Sequence[str]) -> Rows | None:
     """A column of numbers as floats, cast as a whole; None if Arrow cannot do that."""
     if column.kind not in ("number", "integer"):
         return None
     if is_text(values.type):
-        values = _without_missing_words(values)
+        values = pc.utf8_trim_whitespace(values)
+        values = pc.if_else(_missing_among(values, words), None, values)
     elif not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
         return None
     try:
@@ -142,10 +154,10 @@ def _cast(values: pa.Array, column: Column) -> Rows | None:
     return numbers
 
 
-def _without_missing_words(words: pa.Array) -> pa.Array:
-    trimmed = pc.utf8_trim_whitespace(words)
-    missing = pc.is_in(pc.utf8_lower(trimmed), pa.array(sorted(MISSING_WORDS)))
-    return pc.if_else(missing, None, trimmed)
+def _missing_among(texts: pa.Array, words: Sequence[str]) -> pa.Array:
+    """Which texts mean a missing value, as `trivet.rows.values.is_missing` says it."""
+    known = pa.array(sorted(compared(words)), texts.type)
+    return pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(texts)), known)
 
 
 def _python_value(value: pa.Scalar) -> object:

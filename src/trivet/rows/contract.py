@@ -17,6 +17,10 @@ Value = StrictBool | StrictInt | StrictFloat | StrictStr | None
 Record = dict[str, Value]
 
 
+#: Words for a missing value, unless training is told of others.
+MISSING_WORDS = ("NA", "N/A", "NaN", "null", "None")
+
+
 class Frozen(BaseModel):
     """A value that is stored in a file: immutable, and strict about unknown keys."""
 
@@ -28,7 +32,8 @@ class Column(Frozen):
 
     ``minimum`` and ``maximum`` are numbers, or for a timestamp ISO 8601 text. Values outside them
     are accepted, and so are categories that training did not see. ``missing`` is the share of
-    training rows without a value, from 0 to 1.
+    training rows without a value, from 0 to 1. If the categories are ``codes``, they are numbers:
+    7, 7.0, "7" and "7.0" are one category. Of any other category, each letter counts.
     """
 
     name: str
@@ -38,6 +43,7 @@ class Column(Frozen):
     minimum: int | float | str | None = None
     maximum: int | float | str | None = None
     categories: tuple[str, ...] = ()
+    codes: bool = False
 
 
 class Target(Frozen):
@@ -68,12 +74,17 @@ class LeftOut(Frozen):
 
 
 class Contract(Frozen):
-    """What a row is: the features in order, and the other columns that it may have."""
+    """What a row is: the features in order, and the other columns that it may have.
+
+    ``missing_words`` mean a missing value as text of any feature, without regard to case and to
+    spaces around them. So does empty text, always.
+    """
 
     columns: tuple[Column, ...]
     target: Target
     identifiers: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    missing_words: tuple[str, ...] = MISSING_WORDS
     example: Record
 
     @property

@@ -5,19 +5,23 @@ kind                    its number
 ======================  ======================================================================
 number, integer         the value
 boolean                 0.0 or 1.0
-category                the position in ``categories``; -1.0 for one that training did not see
+category                the position in ``categories``; -1.0 for one that training did not see;
+                        numbers and their text are one category if the column holds ``codes``
 timestamp               seconds since 1970-01-01 UTC; without an offset, it is read as UTC
 missing, of any kind    NaN
 ======================  ======================================================================
 
-An absent field, ``null``, ``NaN``, empty text and an empty cell are all missing. `RecordEncoder`
-takes values of parsed JSON; `parse_cell` turns the text of a cell into such a value.
+An absent field, ``null``, ``NaN``, empty text, an empty cell and the contract's words for it are
+all missing. `RecordEncoder` takes values of parsed JSON; `parse_cell` turns the text of a cell into
+such a value.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import lru_cache, partial
@@ -26,6 +30,9 @@ from typing import Any
 
 from trivet.errors import Fault, RecordsRejected, nearest
 from trivet.rows.contract import Column, Contract, Kind, Record, Value
+
+#: Turns one value into its number, or raises `Unfit`.
+Encoder = Callable[[object], float]
 
 UNSEEN = -1.0
 #: The most unknown fields of a request that are compared with the known ones, which is slow.
@@ -36,8 +43,6 @@ FAULTS_LISTED = 100
 #: The text for any category that training did not see.
 UNSEEN_LABEL = "<unseen>"
 
-#: Words for a missing value in a cell, in lower case; a category may have such a name.
-MISSING_WORDS = frozenset({"", "na", "n/a", "nan", "null", "none"})
 TRUE_WORDS = frozenset({"true", "1"})
 FALSE_WORDS = frozenset({"false", "0"})
 
@@ -62,7 +67,8 @@ class RecordEncoder:
     """Turns records into rows of floats, or lists their faults."""
 
     def __init__(self, contract: Contract) -> None:
-        self._encoders = [(column.name, column_encoder(column)) for column in contract.columns]
+        words = contract.missing_words
+        self._encoders = [(each.name, column_encoder(each, words)) for each in contract.columns]
         self._expected = {column.name: EXPECTED[column.kind] for column in contract.columns}
         self._known = contract.known_names
         self._nearest = lru_cache(100)(partial(nearest, known=self._expected))
@@ -111,62 +117,84 @@ class RecordEncoder:
                 yield Fault(row=row, field=name, code=unfit.code, expected=expected)
 
 
-def column_encoder(column: Column) -> Callable[[object], float]:
-    """The function that turns one value of a column into its number, or raises `Unfit`."""
-    encode = (
-        _category_encoder(column.categories)
-        if column.kind == "category"
-        else _ENCODERS[column.kind]
-    )
+def column_encoder(column: Column, words: Iterable[str] = ()) -> Encoder:
+    """The function that turns one value of a column into its number, or raises `Unfit`.
+
+    ``words`` mean a missing value.
+    """
+    known = compared(words)
+    if column.kind == "category":
+        encode = _category_encoder(column, known)
+    else:
+        encode = _ENCODERS[column.kind](partial(_missing, known))
     return encode if column.nullable else _required(encode)
 
 
-def parse_cell(kind: Kind, text: str) -> object:
-    """The value in a text cell of a table; raises `Unfit` if there is none.
+def compared(words: Iterable[str]) -> frozenset[str]:
+    """Words for a missing value as `is_missing` compares them, empty text among them."""
+    return frozenset({"", *(word.strip().lower() for word in words)})
 
-    The result is what JSON would hold, so it can be given to `column_encoder`.
+
+def is_missing(value: object, words: frozenset[str]) -> bool:
+    """Whether a value of JSON means a missing one; ``words`` are `compared`."""
+    if type(value) is str:
+        return value.strip().lower() in words
+    return value is None or value != value
+
+
+def parse_cell(kind: Kind, text: str) -> object:
+    """The value in a text cell of a table, as JSON would hold it: it is for `column_encoder`.
+
+    Text that is no number or boolean, such as a word for a missing value, is left as it is.
     """
-    if kind == "category":
-        return text
-    text = text.strip()
-    if text.lower() in MISSING_WORDS:
-        return None
+    word = text.strip()
     if kind == "timestamp":
-        return text
-    if kind == "boolean":
-        word = text.lower()
-        if word in TRUE_WORDS or word in FALSE_WORDS:
-            return word in TRUE_WORDS
-        raise Unfit("type")
-    try:
-        if "_" in text:  # Python reads 1_000 as a number, the rest of the world does not
-            raise Unfit("type")
-        return float(text)
-    except ValueError:
-        raise Unfit("type") from None
+        return word
+    if kind == "boolean" and word.lower() in TRUE_WORDS | FALSE_WORDS:
+        return word.lower() in TRUE_WORDS
+    if kind in ("number", "integer") and "_" not in word:  # Python alone reads 1_000 as a number
+        with suppress(ValueError):
+            return float(word)
+    return text
 
 
 def as_json_value(value: Any, kind: Kind) -> object:
-    """A cell's value as JSON would hold it; raises `Unfit` for text that is no such value."""
+    """A cell's value as JSON would hold it."""
     if isinstance(value, str):
         return parse_cell(kind, value)
     if isinstance(value, Decimal):
-        return float(value)
+        is_whole = kind == "category" and value == value.to_integral_value()
+        return int(value) if is_whole else float(value)
     if kind == "timestamp" and isinstance(value, date):  # a datetime is one, too
         return value.isoformat()
     return value
 
 
-def category_text(value: object) -> str | None:
-    """The name of a category; None for a missing one; raises `Unfit`."""
-    if type(value) is float and value.is_integer():
-        value = int(value)
-    if type(value) is int:  # codes such as 7 may be categories; in text they are "7"
+def category_text(value: object, fractions: bool = False) -> str | None:
+    """The name of a category; None for a missing one; raises `Unfit`, also for `fractions`."""
+    if type(value) is str:
+        return value or None
+    if type(value) is int:
         return str(value)
-    if type(value) is str and value != "":
-        return value
-    _missing(value)
+    if type(value) is float and (value.is_integer() or (fractions and math.isfinite(value))):
+        return _number_text(value)
+    _missing(frozenset(), value)
     return None
+
+
+def code_of(text: str) -> str | None:
+    """The text of a number as `category_text` writes it, for 7, 7.0, 7.00 or 7.5; else None.
+
+    So 007 and the version 7.10 are no codes, but text.
+    """
+    try:
+        number = float(text)
+        if text == repr(number):
+            return _number_text(number)
+        whole = _ZEROS.sub("", text)
+        return whole if whole == str(int(whole)) else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def to_value(column: Column, number: float) -> Value:
@@ -192,66 +220,92 @@ def to_record(row: Iterable[float], contract: Contract) -> Record:
     return {column.name: to_value(column, number) for column, number in cells}
 
 
-def _number(value: object) -> float:
-    if value is None or value == "":
-        return math.nan
-    kind = type(value)
-    if kind is float or kind is int:
-        try:
-            number = float(value)  # type: ignore[arg-type]
-        except OverflowError:
-            raise Unfit("not_finite") from None
-        if number in (math.inf, -math.inf):
-            raise Unfit("not_finite")
-        return number
-    raise Unfit("type")
-
-
-def _integer(value: object) -> float:
-    number = _number(value)
-    if number == number and not number.is_integer():
-        raise Unfit("type")
-    return number
-
-
-def _boolean(value: object) -> float:
-    if value is True or value is False:
-        return float(value)
-    number = _number(value)
-    if number not in (0.0, 1.0) and number == number:
-        raise Unfit("type")
-    return number
-
-
-def _timestamp(value: object) -> float:
-    if type(value) is not str or value == "":
-        return _missing(value)
-    try:
-        moment = datetime.fromisoformat(value)
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return moment.astimezone(UTC).timestamp()  # fails outside the years 1 to 9999
-    except (ValueError, OverflowError):
-        raise Unfit("type") from None
-
-
-def _category_encoder(categories: tuple[str, ...]) -> Callable[[object], float]:
-    positions = {category: float(position) for position, category in enumerate(categories)}
-
+def _number_encoder(missing: Encoder) -> Encoder:
     def encode(value: object) -> float:
-        text = value if type(value) is str and value else category_text(value)
-        return math.nan if text is None else positions.get(text, UNSEEN)
+        kind = type(value)
+        if kind is float or kind is int:
+            try:
+                number = float(value)  # type: ignore[arg-type]
+            except OverflowError:
+                raise Unfit("not_finite") from None
+            if number in (math.inf, -math.inf):
+                raise Unfit("not_finite")
+            return number
+        return math.nan if value is None else missing(value)
 
     return encode
 
 
-def _missing(value: object) -> float:
+def _integer_encoder(missing: Encoder) -> Encoder:
+    encode_number = _number_encoder(missing)
+
+    def encode(value: object) -> float:
+        number = encode_number(value)
+        if number == number and not number.is_integer():
+            raise Unfit("type")
+        return number
+
+    return encode
+
+
+def _boolean_encoder(missing: Encoder) -> Encoder:
+    encode_number = _number_encoder(missing)
+
+    def encode(value: object) -> float:
+        if value is True or value is False:
+            return float(value)
+        number = encode_number(value)
+        if number not in (0.0, 1.0) and number == number:
+            raise Unfit("type")
+        return number
+
+    return encode
+
+
+def _timestamp_encoder(missing: Encoder) -> Encoder:
+    def encode(value: object) -> float:
+        if type(value) is not str or value == "":
+            return missing(value)
+        try:
+            moment = datetime.fromisoformat(value)
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            return moment.astimezone(UTC).timestamp()  # fails outside the years 1 to 9999
+        except (ValueError, OverflowError):
+            return missing(value)
+
+    return encode
+
+
+def _category_encoder(column: Column, words: frozenset[str]) -> Encoder:
+    positions = {category: float(position) for position, category in enumerate(column.categories)}
+
+    def encode(value: object) -> float:
+        if type(value) is str and value in positions:
+            return positions[value]
+        return encode_other(value)
+
+    def encode_other(value: object) -> float:
+        if is_missing(value, words):
+            return math.nan
+        text = category_text(value, fractions=column.codes) or ""
+        return positions.get((code_of(text) or text) if column.codes else text, UNSEEN)
+
+    return encode
+
+
+def _missing(words: frozenset[str], value: object) -> float:
     """NaN for a value that means missing; raises `Unfit` for any other."""
-    if value is None or value == "" or value != value:
+    if is_missing(value, words):
         return math.nan
     raise Unfit("type")
 
 
-def _required(encode: Callable[[object], float]) -> Callable[[object], float]:
+def _number_text(number: float) -> str:
+    """A number as the name of a category: whole ones without a point."""
+    return str(int(number)) if number.is_integer() else repr(number)
+
+
+def _required(encode: Encoder) -> Encoder:
     def encode_required(value: object) -> float:
         number = encode(value)
         if number != number:
@@ -261,9 +315,10 @@ def _required(encode: Callable[[object], float]) -> Callable[[object], float]:
     return encode_required
 
 
-_ENCODERS: Mapping[Kind, Callable[[object], float]] = {
-    "number": _number,
-    "integer": _integer,
-    "boolean": _boolean,
-    "timestamp": _timestamp,
+_ZEROS = re.compile(r"\.0+$")
+_ENCODERS: Mapping[Kind, Callable[[Encoder], Encoder]] = {
+    "number": _number_encoder,
+    "integer": _integer_encoder,
+    "boolean": _boolean_encoder,
+    "timestamp": _timestamp_encoder,
 }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -12,14 +13,20 @@ from numpy.typing import NDArray
 from trivet.rows.arrays import Floats
 from trivet.rows.columns import Cells
 from trivet.rows.values import Unfit
-from trivet.train.values import as_array, coded, joined, of_one_type, value_type
+from trivet.train.values import as_array, coded, joined, of_one_type, value_type, words_among
 
 
 class Gathered:
-    """Collects the cells of chunks by column; ``unusable`` says what no column can hold."""
+    """Collects the cells of chunks by column; ``unusable`` says what no column can hold.
 
-    def __init__(self) -> None:
+    Cells that hold one of the ``words`` are missing. ``missing_words`` counts them by column and
+    word, in all rows that were read, whether they belong to a sample or not.
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
         self.rows = 0
+        self.missing_words: dict[str, Counter[str]] = {}
+        self._words = words
         self.unusable: dict[str, str] = {}
         self._columns: dict[str, list[pa.Array]] = {}
 
@@ -58,10 +65,12 @@ class Gathered:
         """The cells, dictionary-coded if that is smaller; nulls if no column can hold them."""
         count = len(cells) if chosen is None else len(chosen)
         try:
-            array = as_array(cells)
+            array = as_array(cells, self._words)
         except Unfit:
             self.unusable[name] = "values of mixed types"
             return pa.nulls(count)
+        if words := words_among(cells, array):
+            self.missing_words[name] = self.missing_words.get(name, Counter()) + words
         try:
             return coded(array if chosen is None else array.take(pa.array(chosen)))
         except pa.ArrowNotImplementedError:  # such as lists: no feature is made of them
@@ -76,8 +85,8 @@ class Sampled(Gathered):
     table is cut into chunks.
     """
 
-    def __init__(self, most: int, seed: int) -> None:
-        super().__init__()
+    def __init__(self, words: Sequence[str], most: int, seed: int) -> None:
+        super().__init__(words)
         self._most, self._draw, self._limit = most, np.random.default_rng(seed), math.inf
         self._keys: Floats = np.empty(0)
         self._positions: NDArray[np.int64] = np.empty(0, np.int64)

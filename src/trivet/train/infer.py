@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 
 from trivet.errors import TrainingError
 from trivet.rows.arrays import Mask, Rows
-from trivet.rows.columns import encode_cells, is_text, require_columns
+from trivet.rows.columns import encode_cells, is_text, python_values, require_columns
 from trivet.rows.contract import Column, Contract, Kind, LeftOut, Target
-from trivet.rows.values import Unfit, as_json_value, category_text, to_record, to_value
+from trivet.rows.values import Unfit, as_json_value, category_text, code_of, to_record, to_value
 from trivet.train.settings import TrainSettings
 from trivet.train.table import TrainingTable
 from trivet.train.values import Values
@@ -27,6 +27,9 @@ WORDS_OF_FREE_TEXT = 4
 
 #: float64 holds every whole number up to this one.
 LARGEST_WHOLE = 2**53
+
+#: Texts that often stand for a missing number.
+PLACEHOLDERS = frozenset({"?", "-", "--", ".", "*"})
 
 EMPTY = "empty: no training row has a value"
 
@@ -53,15 +56,14 @@ def infer_target(table: TrainingTable, settings: TrainSettings) -> Truth:
         raise TrainingError(
             f"target {name!r} is {kind or values.type}; it must be numbers or labels"
         )
-    categories: tuple[str, ...] = ()
+    column = _column(name, kind)
     if kind == "category":
         different, every = values.different(), np.ones(table.rows, dtype=np.bool_)
         if name not in settings.kinds and (
             reason := _names_rows(name, different, values.count(every))
         ):
             raise TrainingError(f"target {name!r} is {reason}")
-        categories = _categories(name, different, table)
-    column = Column(name=name, kind=kind, nullable=True, missing=0, categories=categories)
+        column = _with_categories(column, different, table)
     numbers = table.encode(values, column)
     distinct = np.unique(numbers[~np.isnan(numbers)])
     if settings.task == "regression" or (settings.task is None and _is_quantity(kind, distinct)):
@@ -74,7 +76,7 @@ def infer_target(table: TrainingTable, settings: TrainSettings) -> Truth:
         )
     if np.abs(distinct).max(initial=0) > LARGEST_WHOLE:
         raise TrainingError(f"target {name!r} holds labels beyond 2^53, which float64 can't hold")
-    labels: list[Any] = list(categories) or [
+    labels: list[Any] = list(column.categories) or [
         bool(value) if kind == "boolean" else int(value) for value in distinct
     ]
     positions = np.where(np.isnan(numbers), np.nan, np.searchsorted(distinct, numbers))
@@ -97,8 +99,9 @@ def infer_target(table: TrainingTable, settings: TrainSettings) -> Truth:
 
 def numbers_of(values: Values, kind: Kind, name: str, table: TrainingTable) -> Rows:
     """A column that has a value in every row, as floats, (table rows,); raises `TableError`."""
-    categories = _categories(name, values.different(), table) if kind == "category" else ()
-    column = Column(name=name, kind=kind, nullable=False, missing=0, categories=categories)
+    column = _column(name, kind).model_copy(update={"nullable": False})
+    if kind == "category":
+        column = _with_categories(column, values.different(), table)
     return table.encode(values, column)
 
 
@@ -158,6 +161,7 @@ def infer_contract(
         target=target,
         identifiers=tuple(settings.identifiers),
         left_out=tuple(left_out),
+        missing_words=tuple(settings.na_values),
         example={},
     )
     fitted, kept = fitted[:, : len(columns)], kept[:, : len(columns)]
@@ -168,7 +172,7 @@ def infer_contract(
 def infer_kind(name: str, values: Values, table: TrainingTable) -> Kind | None:
     """The kind of a column, from its type or, for text, from its values; None if no kind fits.
 
-    Raises `TrainingError` for text that is mostly numbers.
+    Raises `TrainingError` for text that is mostly numbers, or numbers and `PLACEHOLDERS`.
     """
     if not is_text(values.type):
         return _kind_of_type(values.type)
@@ -182,9 +186,9 @@ def infer_kind(name: str, values: Values, table: TrainingTable) -> Kind | None:
     for kind in kinds:
         if not np.isinf(encode_cells(different, _column(name, kind))).any():
             return kind
-    if "number" in kinds and _nearly_numbers(different):
-        numbers = values.encode(_column(name, "number"))
-        fault = table.fault(values, _column(name, "number"), int(np.isinf(numbers).argmax()))
+    if _meant_as_numbers(different, table.untyped):
+        unfit = np.isinf(values.encode(_column(name, "number")))
+        fault = table.fault(values, _column(name, "number"), unfit)
         raise TrainingError(f"{fault}; or, if the column holds labels, --kind {name}=category")
     return "category"
 
@@ -208,13 +212,12 @@ def _infer_column(
     if kind is None:
         return f"values of type {values.type} can't be a feature"
     said = name in settings.kinds
-    categories: tuple[str, ...] = ()
+    column = _column(name, kind)
     if kind == "category":
         known = values.different(training)
         if not said and (reason := _names_rows(name, known, values.count(training))):
             return reason
-        categories = _categories(name, known, table)
-    column = _column(name, kind).model_copy(update={"categories": categories})
+        column = _with_categories(column, known, table)
     numbers = table.encode(values, column)
     seen = numbers[training]
     present = seen[~np.isnan(seen)]
@@ -247,6 +250,12 @@ def _fullest(rows: Rows) -> Rows:
 
 def _unusable(name: str, kind: Kind, present: Rows, rows: int) -> str | None:
     """Why a column can't be a feature, or None; ``present`` are its values in this many rows."""
+    if kind == "integer" and np.abs(present).max() > LARGEST_WHOLE:
+        return (
+            "whole numbers beyond 2^53 lose digits as a feature "
+            f"(--id {name} carries them along, --kind {name}=category tells them apart, "
+            f"--kind {name}=number rounds them)"
+        )
     distinct = len(np.unique(present))
     if distinct == 1 and len(present) == rows:
         return "constant: every training row has the same value"
@@ -282,7 +291,7 @@ def _is_quantity(kind: Kind, distinct: Rows) -> bool:
 def _kind_of_type(kind: pa.DataType) -> Kind | None:
     if pa.types.is_boolean(kind):
         return "boolean"
-    if pa.types.is_integer(kind):
+    if pa.types.is_integer(kind) or (pa.types.is_decimal(kind) and kind.scale <= 0):
         return "integer"
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return "number"
@@ -291,20 +300,31 @@ def _kind_of_type(kind: pa.DataType) -> Kind | None:
     return None
 
 
-def _nearly_numbers(different: pa.Array) -> bool:
-    """Whether at least nine in ten of the different texts are numbers."""
-    numbers = encode_cells(different, _column("", "number"))
-    return bool((~np.isinf(numbers)).sum() >= 0.9 * len(numbers) > 0)
+def _meant_as_numbers(different: pa.Array, untyped: bool) -> bool:
+    """Whether some of the different texts are numbers, and the others are `PLACEHOLDERS`.
+
+    In an untyped column, others may be any text if nine in ten are numbers.
+    """
+    numbers = ~np.isinf(encode_cells(different, _column("", "number")))
+    if not numbers.any() or numbers.all():
+        return False
+    others = {text.strip() for text in different.filter(pa.array(~numbers)).to_pylist()}
+    return others <= PLACEHOLDERS or bool(untyped and numbers.mean() >= 0.9)
 
 
-def _categories(name: str, different: pa.Array, table: TrainingTable) -> tuple[str, ...]:
-    values = (as_json_value(value, "category") for value in different.to_pylist())
+def _with_categories(column: Column, different: pa.Array, table: TrainingTable) -> Column:
+    """The column with these categories, as codes if they are numbers however they are written."""
+    values = (as_json_value(value, "category") for value in python_values(different))
     try:
-        return tuple(sorted({text for value in values if (text := category_text(value))}))
+        texts = {text for value in values if (text := category_text(value, fractions=True))}
     except Unfit:
         raise TrainingError(
-            f"{table.name}: column {name!r} of {different.type} values can't hold categories"
+            f"{table.name}: column {column.name!r} of {different.type} values can't hold categories"
         ) from None
+    numbers = {code for text in texts if (code := code_of(text))}
+    codes = len(numbers) == len(texts) > 0
+    categories = tuple(sorted(numbers if codes else texts))
+    return column.model_copy(update={"categories": categories, "codes": codes})
 
 
 def _reasons(left_out: list[LeftOut]) -> str:

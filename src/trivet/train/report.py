@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Sequence
 
 from trivet.model.artifact import Manifest
 from trivet.rows.contract import Column, Contract
-from trivet.rows.values import MISSING_WORDS
+
+#: The most categories, or columns, that a line lists.
+LISTED = 8
 
 
 def render(manifest: Manifest) -> str:
     """The report of a model, in Markdown."""
     contract, data = manifest.contract, manifest.data
     notes = [f"- {_escaped(line)} (see rejected.csv)" for line in _rejected(manifest)]
-    notes += [f"- {_escaped(line)}" for line in (*_words(contract), *manifest.warnings)]
+    notes += [f"- {_escaped(line)}" for line in (*_missing_words(manifest), *manifest.warnings)]
     lines = [
         f"# {manifest.name} {manifest.version}",
         "",
@@ -60,7 +63,7 @@ def summary(manifest: Manifest, trained: bool, current: str | None) -> str:
             *(f"left out {column.name}: {column.reason}" for column in manifest.contract.left_out),
             _rows(manifest),
             *_rejected(manifest),
-            *_words(manifest.contract),
+            *_missing_words(manifest),
             *manifest.warnings,
             "",
             metrics_table(manifest),
@@ -114,17 +117,14 @@ def _rejected(manifest: Manifest) -> list[str]:
     return [f"rejected {count:,}: {cause}" for cause, count in rejected.items()]
 
 
-def _words(contract: Contract) -> list[str]:
-    """Words for a missing value that are categories or labels, one line for each."""
-    texts = {column.name: column.categories for column in contract.columns}
-    texts[contract.target.name] = contract.target.label_names
-    return [
-        f"{name}: {text} is a category, not a missing value; "
-        "leave a cell empty if its value is missing"
-        for name, known in texts.items()
-        for text in known
-        if text.lower() in MISSING_WORDS
+def _missing_words(manifest: Manifest) -> list[str]:
+    """The cells that held a word for a missing value, in one line; none if no cell did."""
+    found = manifest.data.missing_words.items()
+    columns = [
+        f"{name} {' and '.join(f'{count:,} {word}' for word, count in words.items())}"
+        for name, words in found
     ]
+    return [f"read as missing (see --na-value): {_listed(columns)}"] if columns else []
 
 
 def _left_out(contract: Contract) -> list[str]:
@@ -155,6 +155,10 @@ def _span(column: Column) -> str:
         return "true, false"
     if column.kind != "category":
         return f"{column.minimum} to {column.maximum}"
-    shown = ", ".join(column.categories[:8])
-    more = len(column.categories) - 8
-    return f"{shown} and {more} more" if more > 0 else shown
+    return _listed(column.categories)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = len(names) - LISTED
+    return f"{', '.join(names[:LISTED])}{f' and {more} more' if more > 0 else ''}"

@@ -147,7 +147,12 @@ def _fitted(
         metrics=model.metrics,
         baseline=model.baseline,
         settings=settings.shaping(),
-        data=DataFacts(file=reading.table.name, sha256=data_digest, rows=rows),
+        data=DataFacts(
+            file=reading.table.name,
+            sha256=data_digest,
+            rows=rows,
+            missing_words={name: {**words} for name, words in reading.table.missing_words.items()},
+        ),
         libraries=library_versions(settings.estimator),
         not_compiled=model.compiled if isinstance(model.compiled, str) else None,
         warnings=model.warnings,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from pydantic import JsonValue
 
 from trivet.errors import SettingsError, require_list, require_path
 from trivet.model.store import DEFAULT_DIRECTORY, DEFAULT_MODEL
-from trivet.rows.contract import Kind, Task
+from trivet.rows.contract import MISSING_WORDS, Kind, Task
 from trivet.rows.rejects import ONE_PERCENT, MaxRejected
 
 #: Called with the rows and bytes read so far, and the bytes of all.
@@ -29,9 +30,10 @@ NOT_SHAPING = {"data", "pipeline", "max_rejected", "model", "models_dir", "promo
 class TrainSettings:
     """Settings of one training run; raises `SettingsError` for one that cannot be used.
 
-    ``data`` is a path or an address, as `find_sources` takes it. ``sample_rows`` limits how many
-    rows are used: a random sample, drawn with ``seed``. ``pipeline`` is the file that builds the
-    pipeline, by default the package's own; ``estimator``, ``features`` and ``params`` are for it.
+    ``data`` is a path or an address, as `find_sources` takes it. ``na_values`` are the words that
+    mean a missing value; empty text always does. ``sample_rows`` limits how many rows are used: a
+    random sample, drawn with ``seed``. ``pipeline`` is the file that builds the pipeline, by
+    default the package's own; ``estimator``, ``features`` and ``params`` are for it.
     """
 
     data: str | Path
@@ -42,6 +44,7 @@ class TrainSettings:
     group_column: str | None = None
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     nullable: tuple[str, ...] | list[str] = ()
+    na_values: tuple[str, ...] | list[str] = MISSING_WORDS
     task: Task | None = None
     pipeline: str | Path | None = None
     estimator: str | None = None
@@ -60,8 +63,13 @@ class TrainSettings:
     def __post_init__(self) -> None:
         """Check what the types do not."""
         require_path("data", self.data)
-        for columns in ("identifiers", "exclude", "nullable"):
-            require_list(columns, getattr(self, columns))
+        for names in ("identifiers", "exclude", "nullable", "na_values"):
+            require_list(names, getattr(self, names))
+        for word in self.na_values:
+            if is_number(word):
+                raise SettingsError(
+                    f"na-value {word}: a number can't stand for a missing value; empty its cells"
+                )
         _ = self.limit
         if self.time_column and self.group_column:
             raise SettingsError(
@@ -84,3 +92,11 @@ class TrainSettings:
         settings = {name: value for name, value in asdict(self).items() if name not in NOT_SHAPING}
         as_json: dict[str, JsonValue] = json.loads(json.dumps(settings, sort_keys=True))
         return as_json
+
+
+def is_number(word: str) -> bool:
+    """Whether a text is a number; NaN is none."""
+    try:
+        return not math.isnan(float(word))
+    except ValueError:
+        return False

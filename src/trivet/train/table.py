@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
+from shlex import quote
 
+import numpy as np
 import pyarrow as pa
 
 from trivet.errors import TableError, TrainingError
 from trivet.rows import readers
-from trivet.rows.arrays import Rows
+from trivet.rows.arrays import Mask, Rows
 from trivet.rows.columns import unfit_cells
 from trivet.rows.contract import Column
 from trivet.rows.readers.table import TableFile, Wanted
@@ -18,8 +21,11 @@ from trivet.rows.rejects import rejected_csv, too_many
 from trivet.rows.sources import Source
 from trivet.rows.values import EXPECTED
 from trivet.train.gather import Gathered, Sampled
-from trivet.train.settings import TrainSettings, Watch
+from trivet.train.settings import TrainSettings, Watch, is_number
 from trivet.train.values import Values
+
+#: How many of the cells that their column can't hold an error names.
+LISTED = 3
 
 
 @dataclass
@@ -28,7 +34,8 @@ class TrainingTable:
 
     ``names`` lists all columns in order, including those that were not read. ``unusable`` says what
     a column holds that can't be used. Cells that are ``untyped`` are all text, whatever they mean.
-    ``where`` names the place of a row; rows count from 0.
+    ``where`` names the place of a row; rows count from 0. ``missing_words`` counts the words for a
+    missing value by column and word; their cells have no value.
     """
 
     name: str
@@ -38,20 +45,33 @@ class TrainingTable:
     rows: int
     untyped: bool
     where: Callable[[int], str]
+    missing_words: Mapping[str, Counter[str]] = field(default_factory=dict)
 
     def encode(self, values: Values, column: Column) -> Rows:
         """A column as floats, (rows,); raises `TableError`, which names the first unfit cell."""
         numbers = values.encode(column)
         unfit = unfit_cells(numbers, column)
         if unfit.any():
-            raise self.fault(values, column, int(unfit.argmax()))
+            raise self.fault(values, column, unfit)
         return numbers
 
-    def fault(self, values: Values, column: Column, row: int) -> TableError:
-        """The error for a cell that its column can't hold."""
+    def fault(self, values: Values, column: Column, unfit: Mask) -> TableError:
+        """The error for the cells that their column can't hold, (rows,); it names the first."""
+        first, *others = np.flatnonzero(unfit)[:LISTED].tolist()
+        word = values.value(first)
+        more = ""
+        if others:
+            places = ", ".join(self.where(row).rpartition(": ")[2] for row in others)
+            more = f" ({unfit.sum():,} such cells; the next: {places})"
+        fix = "correct the cell or leave the row out"
+        if isinstance(word, str) and not is_number(word):
+            known = dict.fromkeys(chain([word.strip()], *self.missing_words.values()))
+            flags = " ".join(f"--na-value {quote(each)}" for each in known)
+            fix += f"; or, if the text means that the value is missing, {flags}"
+        shown = "a missing value" if word is None else repr(word)
         return TableError(
-            f"{self.where(row)}, column {column.name!r}: {values.shown(row)} is not "
-            f"{EXPECTED[column.kind]}; correct the cell or leave the row out"
+            f"{self.where(first)}, column {column.name!r}: {shown} is not "
+            f"{EXPECTED[column.kind]}{more}; {fix}"
         )
 
 
@@ -82,7 +102,9 @@ def read_training_table(
     files = [readers.columns(source, settings.delimiter) for source in sources]
     needed = {settings.target, settings.time_column, settings.group_column}
     wanted = Wanted(skipped=frozenset({*settings.identifiers, *settings.exclude} - needed))
-    gathered = Sampled(settings.sample_rows, settings.seed) if settings.sample_rows else Gathered()
+    words = tuple(settings.na_values)
+    sample = settings.sample_rows
+    gathered = Sampled(words, sample, settings.seed) if sample else Gathered(words)
     rejected: Counter[str] = Counter()
     rejected_rows, first = bytearray(), ""
     read, done, total = 0, 0, sum(source.size for source in sources)
@@ -116,6 +138,7 @@ def read_training_table(
         rows=gathered.rows,
         untyped=files[0].source.format == "csv",
         where=lambda row: _place(files, wanted, gathered.position(row)),
+        missing_words=gathered.missing_words,
     )
     return Reading(table, read, dict(rejected.most_common()), rejected_rows)
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from trivet.rows.arrays import Mask, Rows
-from trivet.rows.columns import Cells, encode_cells, is_text, python_values
+from trivet.rows.columns import Cells, encode_cells, is_text, python_values, without_missing_words
 from trivet.rows.contract import Column
-from trivet.rows.values import category_text
+from trivet.rows.values import category_text, compared, is_missing
 
 
 class Values:
@@ -51,31 +52,47 @@ class Values:
         """The column as floats, (rows,), as `encode_cells` does it."""
         return np.concatenate([np.empty(0), *(encode_cells(each, column) for each in self._arrays)])
 
-    def shown(self, row: int) -> str:
-        """The value of a row as an error shows it."""
+    def value(self, row: int) -> object:
+        """The value of a row; None if it is missing."""
         for array in self._arrays:
             if row < len(array):
                 (value,) = python_values(_plain(array.slice(row, 1)))
-                return "an empty cell" if value is None else repr(value)
+                return value
             row -= len(array)
         raise IndexError(row)
 
 
-def as_array(cells: Cells) -> pa.Array:
-    """The cells of a column as one array; values of JSON that differ in type as text.
+def as_array(cells: Cells, words: Sequence[str] = ()) -> pa.Array:
+    """The cells of a column as one array, with null for these ``words`` and for empty text.
 
-    Raises `Unfit` for values that no column can hold together.
+    Values of JSON that differ in type become text. Raises `Unfit` for values that no column can
+    hold together.
     """
     if not isinstance(cells, list):
         array = cells if isinstance(cells, pa.Array) else cells.combine_chunks()
-        return _without_empty_text(array) if is_text(array.type) else array
-    values: list[Any] = [None if value == "" or value != value else value for value in cells]
+        return without_missing_words(array, words) if is_text(array.type) else array
+    missing = compared(words)
+    values: list[Any] = [None if is_missing(value, missing) else value for value in cells]
     try:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         if all(value is None or type(value) in (int, float) for value in values):
+            with suppress(pa.ArrowException, OverflowError):
+                return pa.array(values, pa.uint64())
             return pa.array([value if value is None else _as_float(value) for value in values])
         return pa.array([category_text(value) for value in values], pa.string())
+
+
+def words_among(cells: Cells, array: pa.Array) -> Counter[str]:
+    """The words that became null in the array of these cells, and how often each did."""
+    if isinstance(cells, list):
+        lost = [cells[at] for at in np.flatnonzero(array.is_null())]
+    elif array.null_count == cells.null_count:
+        lost = []
+    else:
+        lost = cells.filter(array.is_null()).to_pylist()
+    words = (value.strip() for value in lost if isinstance(value, str))
+    return Counter(word for word in words if word)
 
 
 def _as_float(number: float) -> float:
@@ -86,14 +103,9 @@ def _as_float(number: float) -> float:
         return math.inf
 
 
-def _without_empty_text(array: pa.Array) -> pa.Array:
-    empty = pc.equal(array, "")
-    return pc.if_else(empty, None, array) if pc.any(empty).as_py() else array
-
-
 def coded(array: pa.Array) -> pa.Array:
-    """The array, or codes for its different values where those take less memory."""
-    wide = array.dictionary_encode()
+    """The values of an array, or codes for the different ones where those take less memory."""
+    wide, array = array.dictionary_encode(), _plain(array)
     for codes in (pa.int8(), pa.int16(), pa.int32()):
         if len(wide.dictionary) < 2 ** (codes.bit_width - 1) - 1:  # one more stands for missing
             break
@@ -117,6 +129,10 @@ def _is_signed(kind: pa.DataType) -> bool:
     return bool(pa.types.is_signed_integer(kind))
 
 
+def _is_integer(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind))
+
+
 def _is_number(kind: pa.DataType) -> bool:
     number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     return bool(number)
@@ -129,6 +145,7 @@ def _is_moment(kind: pa.DataType) -> bool:
 #: Types that one column may mix, and the type that holds them all.
 _COMMON_TYPES = (
     (_is_signed, pa.int64()),
+    (_is_integer, pa.decimal128(20, 0)),
     (_is_number, pa.float64()),
     (_is_moment, pa.timestamp("us")),  # UTC, with or without a zone in the file
 )
