@@ -28,7 +28,7 @@ from trivet.model.artifact import Manifest
 from trivet.model.store import DEFAULT_DIRECTORY, DEFAULT_MODEL, ModelStore
 from trivet.online.settings import ListenSettings, ServeSettings
 from trivet.rows.contract import Contract, Kind
-from trivet.rows.values import EXPECTED, FAULTS_LISTED, as_json_value
+from trivet.rows.values import FAULTS_LISTED, as_json_value, expected_of, kind_of_cells
 from trivet.train.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class LoadedModel:
                 f"can't predict a {kind}: give a DataFrame, a record as a dict, or a list of "
                 "records; one row of a DataFrame is frame.iloc[[0]]"
             )
-        kinds = {column.name: column.kind for column in self.contract.columns}
+        kinds = {column.name: kind_of_cells(column) for column in self.contract.columns}
         predictions = self._predictor.predict_records(_json_record(row, kinds) for row in rows)
         return predictions.records(self.contract)
 
@@ -185,7 +185,9 @@ def _encode_frame(frame: pd.DataFrame, contract: Contract) -> Rows:
     if twice := [name for name in contract.feature_names if names.count(name) > 1]:
         raise TableError(f"the frame has several columns {twice[0]!r}; keep one of them")
     series = {str(name): values for name, values in frame.items()}
-    kinds = {column.name: column.kind for column in contract.columns if column.name in series}
+    kinds = {
+        column.name: kind_of_cells(column) for column in contract.columns if column.name in series
+    }
     cells = {name: _cells(series[name], kind) for name, kind in kinds.items()}
     rows = encode_columns(cells, contract, len(frame))
     unfit = np.column_stack([*map(unfit_cells, rows.T, contract.columns)])
@@ -193,9 +195,12 @@ def _encode_frame(frame: pd.DataFrame, contract: Contract) -> Rows:
     for row, at in np.argwhere(unfit)[:FAULTS_LISTED].tolist():
         column = contract.columns[at]
         code = "missing" if np.isnan(rows[row, at]) else "type"
-        if _table_value(series[column.name].iloc[row], column.kind) in (math.inf, -math.inf):
+        if _table_value(series[column.name].iloc[row], kind_of_cells(column)) in (
+            math.inf,
+            -math.inf,
+        ):
             code = "not_finite"
-        faults.append(Fault(row=row, field=column.name, code=code, expected=EXPECTED[column.kind]))
+        faults.append(Fault(row=row, field=column.name, code=code, expected=expected_of(column)))
     if faults:
         raise RecordsRejected(faults)
     return rows

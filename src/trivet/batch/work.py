@@ -29,7 +29,7 @@ from trivet.rows.columns import encode_columns, unfit_cells
 from trivet.rows.contract import Contract
 from trivet.rows.readers.table import Chunk, Place, Wanted
 from trivet.rows.rejects import Reject, rejected_csv
-from trivet.rows.values import EXPECTED
+from trivet.rows.values import expected_of
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _sort_out(rows: Rows, place: Place, contract: Contract) -> tuple[Mask, list[
     rejects = []
     for numbers, column in zip(rows.T, contract.columns, strict=True):
         for row in np.flatnonzero(unfit_cells(numbers, column) & good).tolist():
-            reason = "missing" if np.isnan(numbers[row]) else f"not {EXPECTED[column.kind]}"
+            reason = "missing" if np.isnan(numbers[row]) else f"not {expected_of(column)}"
             rejects.append(_reject(place, row, column.name, reason))
             good[row] = False
     return good, rejects

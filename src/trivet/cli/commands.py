@@ -46,7 +46,7 @@ from trivet.errors import TrivetError
 from trivet.model.artifact import REPORT
 from trivet.model.store import ModelStore
 from trivet.online.settings import ListenSettings
-from trivet.rows.contract import MISSING_WORDS, Kind
+from trivet.rows.contract import MISSING_WORDS, Form, Kind
 from trivet.train.settings import TrainSettings
 
 CONTEXT = {"auto_envvar_prefix": "TRIVET", "max_content_width": 100, "show_default": True}
@@ -106,6 +106,12 @@ def main(ctx: click.Context, config: Path) -> None:
     metavar="COLUMN=KIND",
     multiple=True,
     help=f"The kind of a column: {', '.join(get_args(Kind))}. Repeatable.",
+)
+@click.option(
+    "--form",
+    metavar="COLUMN=FORM",
+    multiple=True,
+    help=f"How a column's text is written: {', '.join(get_args(Form))}. Repeatable.",
 )
 @click.option(
     "--nullable",
@@ -180,6 +186,7 @@ def train(**options: Any) -> None:
     options["identifiers"] = options.pop("id")
     options["na_values"] = options.pop("na_value")
     options["kinds"] = dict(pairs("kind", options.pop("kind")))
+    options["forms"] = dict(pairs("form", options.pop("form")))
     options["params"] = {name: literal(text) for name, text in pairs("param", options.pop("param"))}
     with Progress() as progress:
         result = train(TrainSettings(**options), progress, progress.step)

@@ -24,7 +24,7 @@ from click.core import ParameterSource
 from trivet.errors import SettingsError, did_you_mean
 
 #: Tables of the file, and the repeatable option NAME=VALUE that each stands for.
-PAIRS = {"params": "param", "kinds": "kind"}
+PAIRS = {"params": "param", "kinds": "kind", "forms": "form"}
 
 #: Options of `trivet train` that make sense only together with the value of others.
 OWNERS = {

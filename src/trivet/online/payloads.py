@@ -23,7 +23,7 @@ from trivet.online.problems import ProblemError
 from trivet.online.schemas import CSV, JSON, to_json
 from trivet.rows.contract import Contract
 from trivet.rows.text import split_cells
-from trivet.rows.values import FAULTS_LISTED, parse_cell
+from trivet.rows.values import FAULTS_LISTED, kind_of_cells, parse_cell
 
 _UNREADABLE: dict[type[Exception], str] = {
     json.JSONDecodeError: "{}",
@@ -117,7 +117,7 @@ def records_of_csv(
         raise ProblemError(HTTPStatus.BAD_REQUEST, "the body is empty; send a header line and rows")
     if twice := [name for name, count in Counter(header).items() if count > 1]:
         raise rejected(min(twice), "unknown_field", "each column once")
-    kinds = {column.name: column.kind for column in contract.columns}
+    kinds = {column.name: kind_of_cells(column) for column in contract.columns}
     faults: list[Fault] = []
     for row, cells in enumerate(lines):
         if len(faults) >= FAULTS_LISTED:

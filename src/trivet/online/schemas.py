@@ -133,8 +133,14 @@ def _property(column: Column) -> Schema:
     }
     schema: Schema = {**types[column.kind]}
     schema["description"] = f"{column.kind.capitalize()}; {_seen(column)}"
+    if column.form:
+        shown = f"{column.form} {column.unit}".rstrip()
+        schema["type"] = list(dict.fromkeys([schema["type"], "string"]))
+        schema.pop("format", None)
+        schema["description"] += f"; text is read by the form {shown}"
     if column.nullable:
-        schema["type"] = [schema["type"], "null"]
+        types_of = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+        schema["type"] = [*types_of, "null"]
         schema["description"] += f"; missing in {column.missing:.1%} of the training rows"
     if column.categories:
         schema["examples"] = list(column.categories[:CATEGORIES_SHOWN])

@@ -18,7 +18,14 @@ import pyarrow.compute as pc
 from trivet.errors import TableError, did_you_mean, nearest
 from trivet.rows.arrays import Mask, Rows
 from trivet.rows.contract import Column, Contract
-from trivet.rows.values import Encoder, Unfit, as_json_value, column_encoder, compared
+from trivet.rows.values import (
+    Encoder,
+    Unfit,
+    as_json_value,
+    column_encoder,
+    compared,
+    kind_of_cells,
+)
 
 #: The cells of one column, (rows,).
 Cells: TypeAlias = "pa.Array | pa.ChunkedArray | list[object]"
@@ -126,7 +133,7 @@ def _encode_coded(coded: pa.DictionaryArray, column: Column, words: Sequence[str
     distinct = coded.dictionary
     numbers = _cast(distinct, column, words)
     if numbers is None:
-        values = (as_json_value(value, column.kind) for value in python_values(distinct))
+        values = (as_json_value(value, kind_of_cells(column)) for value in python_values(distinct))
         numbers = _encode_each(values, column_encoder(column, words))
     missing = len(distinct)
     positions = coded.indices.fill_null(missing).to_numpy(zero_copy_only=False)
@@ -139,6 +146,8 @@ def _cast(values: pa.Array, column: Column, words: Sequence[str]) -> Rows | None
     if column.kind not in ("number", "integer"):
         return None
     if is_text(values.type):
+        if column.form:
+            return None
         values = pc.utf8_trim_whitespace(values)
         values = pc.if_else(_missing_among(values, words), None, values)
     elif not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):

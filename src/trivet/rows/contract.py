@@ -12,6 +12,16 @@ from pydantic import BaseModel, ConfigDict, StrictBool, StrictFloat, StrictInt, 
 
 Kind = Literal["number", "integer", "boolean", "category", "timestamp"]
 Task = Literal["classification", "regression"]
+#: How text is written that is not written as JSON writes it: see `trivet.rows.written`.
+Form = Literal[
+    "decimal point",
+    "decimal comma",
+    "day.month.year",
+    "day/month/year",
+    "month/day/year",
+    "year-month",
+    "hour:minute",
+]
 Label = StrictBool | StrictInt | StrictStr
 Value = StrictBool | StrictInt | StrictFloat | StrictStr | None
 Record = dict[str, Value]
@@ -33,7 +43,8 @@ class Column(Frozen):
     ``minimum`` and ``maximum`` are numbers, or for a timestamp ISO 8601 text. Values outside them
     are accepted, and so are categories that training did not see. ``missing`` is the share of
     training rows without a value, from 0 to 1. If the categories are ``codes``, they are numbers:
-    7, 7.0, "7" and "7.0" are one category. Of any other category, each letter counts.
+    7, 7.0, "7" and "7.0" are one category. Of any other category, each letter counts. Text of a
+    ``form`` is read by it, with or without its ``unit``.
     """
 
     name: str
@@ -44,6 +55,8 @@ class Column(Frozen):
     maximum: int | float | str | None = None
     categories: tuple[str, ...] = ()
     codes: bool = False
+    form: Form | None = None
+    unit: str = ""
 
 
 class Target(Frozen):

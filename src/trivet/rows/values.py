@@ -29,7 +29,8 @@ from itertools import islice
 from typing import Any
 
 from trivet.errors import Fault, RecordsRejected, nearest
-from trivet.rows.contract import Column, Contract, Kind, Record, Value
+from trivet.rows.contract import Column, Contract, Form, Kind, Record, Value
+from trivet.rows.written import read
 
 #: Turns one value into its number, or raises `Unfit`.
 Encoder = Callable[[object], float]
@@ -69,7 +70,7 @@ class RecordEncoder:
     def __init__(self, contract: Contract) -> None:
         words = contract.missing_words
         self._encoders = [(each.name, column_encoder(each, words)) for each in contract.columns]
-        self._expected = {column.name: EXPECTED[column.kind] for column in contract.columns}
+        self._expected = {column.name: expected_of(column) for column in contract.columns}
         self._known = contract.known_names
         self._nearest = lru_cache(100)(partial(nearest, known=self._expected))
 
@@ -127,6 +128,8 @@ def column_encoder(column: Column, words: Iterable[str] = ()) -> Encoder:
         encode = _category_encoder(column, known)
     else:
         encode = _ENCODERS[column.kind](partial(_missing, known))
+    if column.form:
+        encode = _written_encoder(column.form, column.unit, encode, known)
     return encode if column.nullable else _required(encode)
 
 
@@ -140,6 +143,16 @@ def is_missing(value: object, words: frozenset[str]) -> bool:
     if type(value) is str:
         return value.strip().lower() in words
     return value is None or value != value
+
+
+def kind_of_cells(column: Column) -> Kind:
+    """The kind that `parse_cell` needs: text of a form is left as it is, for `column_encoder`."""
+    return "category" if column.form else column.kind
+
+
+def expected_of(column: Column) -> str:
+    """What a value of this column must be, for an error message."""
+    return EXPECTED[column.kind] + (f", or text of the form {column.form}" if column.form else "")
 
 
 def parse_cell(kind: Kind, text: str) -> object:
@@ -289,6 +302,22 @@ def _category_encoder(column: Column, words: frozenset[str]) -> Encoder:
             return math.nan
         text = category_text(value, fractions=column.codes) or ""
         return positions.get((code_of(text) or text) if column.codes else text, UNSEEN)
+
+    return encode
+
+
+def _written_encoder(
+    form: Form, unit: str, encode_value: Encoder, words: frozenset[str]
+) -> Encoder:
+    def encode(value: object) -> float:
+        if type(value) is not str or is_missing(value, words):
+            return encode_value(value)
+        meaning = read(form, value)
+        if meaning is None:
+            return encode_value(value)
+        if meaning.unit not in ("", unit):
+            raise Unfit("type")
+        return encode_value(meaning.value)
 
     return encode
 

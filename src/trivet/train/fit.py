@@ -92,15 +92,13 @@ def _split(table: TrainingTable, target: Target, values: Rows, settings: TrainSe
     """The rows to fit and those to hold out; what is needed for that is read from the table."""
     moments = groups = None
     if name := settings.time_column:
-        cells, kind = needed_column(table, name, settings, "time column")
-        if kind not in ("timestamp", "integer", "number"):
-            raise TrainingError(
-                f"time column {name!r} is {kind or cells.type}; it must hold timestamps"
-            )
-        moments = numbers_of(cells, kind, name, table)
+        cells, column = needed_column(table, name, settings, "time column")
+        if column.kind not in ("timestamp", "integer", "number"):
+            raise TrainingError(f"time column {name!r} is {column.kind}; it must hold timestamps")
+        moments = numbers_of(cells, column, table)
     elif name := settings.group_column:
-        cells, kind = needed_column(table, name, settings, "group column")
-        groups = numbers_of(cells, kind or "category", name, table)
+        cells, column = needed_column(table, name, settings, "group column")
+        groups = numbers_of(cells, column, table)
     return split(target, values, settings.held_out, settings.seed, moments, groups)
 
 

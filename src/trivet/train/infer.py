@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,8 +13,9 @@ import pyarrow.compute as pc
 from trivet.errors import TrainingError
 from trivet.rows.arrays import Mask, Rows
 from trivet.rows.columns import encode_cells, is_text, python_values, require_columns
-from trivet.rows.contract import Column, Contract, Kind, LeftOut, Target
+from trivet.rows.contract import Column, Contract, Form, Kind, LeftOut, Target
 from trivet.rows.values import Unfit, as_json_value, category_text, code_of, to_record, to_value
+from trivet.rows.written import forms_of, kind_of, read
 from trivet.train.settings import TrainSettings
 from trivet.train.table import TrainingTable
 from trivet.train.values import Values
@@ -51,12 +53,10 @@ class Truth(NamedTuple):
 def infer_target(table: TrainingTable, settings: TrainSettings) -> Truth:
     """What is to be predicted; raises `TrainingError` where the column can't be a target."""
     name = settings.target
-    values, kind = needed_column(table, name, settings, "target")
-    if kind is None or kind == "timestamp":
-        raise TrainingError(
-            f"target {name!r} is {kind or values.type}; it must be numbers or labels"
-        )
-    column = _column(name, kind)
+    values, column = needed_column(table, name, settings, "target")
+    kind = column.kind
+    if kind == "timestamp":
+        raise TrainingError(f"target {name!r} is timestamp; it must be numbers or labels")
     if kind == "category":
         different, every = values.different(), np.ones(table.rows, dtype=np.bool_)
         if name not in settings.kinds and (
@@ -97,10 +97,10 @@ def infer_target(table: TrainingTable, settings: TrainSettings) -> Truth:
     return Truth(Target(name=name, task="classification", labels=tuple(labels)), positions, notes)
 
 
-def numbers_of(values: Values, kind: Kind, name: str, table: TrainingTable) -> Rows:
+def numbers_of(values: Values, column: Column, table: TrainingTable) -> Rows:
     """A column that has a value in every row, as floats, (table rows,); raises `TableError`."""
-    column = _column(name, kind).model_copy(update={"nullable": False})
-    if kind == "category":
+    column = column.model_copy(update={"nullable": False})
+    if column.kind == "category":
         column = _with_categories(column, values.different(), table)
     return table.encode(values, column)
 
@@ -113,8 +113,8 @@ def _only_rows(positions: Rows, labels: int) -> list[int]:
 
 def needed_column(
     table: TrainingTable, name: str, settings: TrainSettings, role: str
-) -> tuple[Values, Kind | None]:
-    """A column that training can't do without, and its kind; its ``role`` is for messages.
+) -> tuple[Values, Column]:
+    """A column that training can't do without, and what it holds; its ``role`` is for messages.
 
     Raises `TableError` if there is no such column, and `TrainingError` if it can't be used.
     """
@@ -124,7 +124,10 @@ def needed_column(
             f"{role} {name!r} holds {table.unusable[name]}, which training can't use"
         )
     values = table.columns[name]
-    return values, settings.kinds.get(name) or infer_kind(name, values, table)
+    column = infer_column(name, values, table, settings)
+    if isinstance(column, str):
+        raise TrainingError(f"{role} {name!r}: {column}")
+    return values, column
 
 
 def infer_contract(
@@ -137,8 +140,8 @@ def infer_contract(
     alone, so a held-out row can hold a category that is unseen. Each column leaves the table once
     it is encoded, so that only one column is in memory twice.
     """
-    named = (*settings.identifiers, *settings.exclude, *settings.kinds, *settings.nullable)
-    require_columns(table.names, named, table.name)
+    lists = (settings.identifiers, settings.exclude, settings.kinds, settings.forms)
+    require_columns(table.names, chain(*lists, settings.nullable), table.name)
     names = [name for name in table.names if name not in (target.name, *settings.identifiers)]
     # The space for columns that are left out is never written to, so it takes no memory.
     fitted, kept = (np.empty((mask.sum(), len(names)), order="F") for mask in (training, held_out))
@@ -169,16 +172,45 @@ def infer_contract(
     return contract.model_copy(update={"example": example}), fitted, kept
 
 
-def infer_kind(name: str, values: Values, table: TrainingTable) -> Kind | None:
-    """The kind of a column, from its type or, for text, from its values; None if no kind fits.
+def infer_column(
+    name: str, values: Values, table: TrainingTable, settings: TrainSettings
+) -> Column | str:
+    """The kind of a column, and the form of its text; or the reason why it has none.
 
-    Raises `TrainingError` for text that is mostly numbers, or numbers and `PLACEHOLDERS`.
+    They are what the settings say, or follow from its type and, for text, its values. Raises
+    `TrainingError` for text that is mostly numbers, or numbers and `PLACEHOLDERS`.
     """
+    said = settings.kinds.get(name)
     if not is_text(values.type):
-        return _kind_of_type(values.type)
+        kind = said or _kind_of_type(values.type)
+        return _column(name, kind) if kind else f"values of type {values.type} can't be a feature"
+    if name in settings.forms:
+        return _of_form(name, settings.forms[name], said, values, table)
+    if said:
+        return _column(name, said)
     different = values.different()
+    kind = _plain_kind(name, different, table.untyped)
+    if kind not in (None, "category"):
+        return _column(name, kind)
+    forms = forms_of(different.to_pylist())
+    if len(forms) > 1:
+        flags = " or ".join(f"--form {name}={form}" for form in forms)
+        return f"its days may be months ({flags} says which)"
+    for form, unit in forms.items():
+        if kind is None or kind_of(form) == "timestamp" or form == "hour:minute":
+            update = {"kind": kind_of(form), "form": form, "unit": unit}
+            return _column(name, "number").model_copy(update=update)
+    if kind is None and _meant_as_numbers(different, table.untyped):
+        unfit = np.isinf(values.encode(_column(name, "number")))
+        fault = table.fault(values, _column(name, "number"), unfit)
+        raise TrainingError(f"{fault}; or, if the column holds labels, --kind {name}=category")
+    return _column(name, "category")
+
+
+def _plain_kind(name: str, different: pa.Array, untyped: bool) -> Kind | None:
+    """The kind of text that is written as JSON writes it, or of codes; None for any other text."""
     kinds: tuple[Kind, ...] = ("timestamp",)  # other text in a typed file is meant as text
-    if table.untyped:
+    if untyped:
         if pc.any(pc.match_substring_regex(different, r"^[+-]?0[0-9]")).as_py():
             return "category"  # a code such as 007: a number would lose its zeros
         decimals = pc.any(pc.match_substring_regex(different, r"[.eE]")).as_py()
@@ -186,11 +218,19 @@ def infer_kind(name: str, values: Values, table: TrainingTable) -> Kind | None:
     for kind in kinds:
         if not np.isinf(encode_cells(different, _column(name, kind))).any():
             return kind
-    if _meant_as_numbers(different, table.untyped):
-        unfit = np.isinf(values.encode(_column(name, "number")))
-        fault = table.fault(values, _column(name, "number"), unfit)
-        raise TrainingError(f"{fault}; or, if the column holds labels, --kind {name}=category")
-    return "category"
+    return None
+
+
+def _of_form(
+    name: str, form: Form, said: Kind | None, values: Values, table: TrainingTable
+) -> Column:
+    """A column of the form that the settings name; raises `TableError` if a cell has another."""
+    column = _column(name, said or kind_of(form)).model_copy(update={"form": form})
+    read_as = (read(form, text) for text in values.different().to_pylist())
+    units = {each.unit for each in read_as if each} - {""}
+    column = column.model_copy(update={"unit": min(units, default="")})
+    table.encode(values, column)
+    return column
 
 
 def _infer_column(
@@ -208,11 +248,10 @@ def _infer_column(
         return f"{table.unusable[name]} can't be a feature"
     if values is None or values.is_empty:
         return EMPTY
-    kind = settings.kinds.get(name) or infer_kind(name, values, table)
-    if kind is None:
-        return f"values of type {values.type} can't be a feature"
-    said = name in settings.kinds
-    column = _column(name, kind)
+    column = infer_column(name, values, table, settings)
+    if isinstance(column, str):
+        return column
+    kind, said = column.kind, name in settings.kinds
     if kind == "category":
         known = values.different(training)
         if not said and (reason := _names_rows(name, known, values.count(training))):

@@ -13,7 +13,7 @@ from pydantic import JsonValue
 
 from trivet.errors import SettingsError, require_list, require_path
 from trivet.model.store import DEFAULT_DIRECTORY, DEFAULT_MODEL
-from trivet.rows.contract import MISSING_WORDS, Kind, Task
+from trivet.rows.contract import MISSING_WORDS, Form, Kind, Task
 from trivet.rows.rejects import ONE_PERCENT, MaxRejected
 
 #: Called with the rows and bytes read so far, and the bytes of all.
@@ -43,6 +43,7 @@ class TrainSettings:
     time_column: str | None = None
     group_column: str | None = None
     kinds: Mapping[str, Kind] = field(default_factory=dict)
+    forms: Mapping[str, Form] = field(default_factory=dict)
     nullable: tuple[str, ...] | list[str] = ()
     na_values: tuple[str, ...] | list[str] = MISSING_WORDS
     task: Task | None = None
@@ -78,9 +79,9 @@ class TrainSettings:
         if not 0 < self.held_out < 1:
             raise SettingsError(f"held_out={self.held_out}: it is a share between 0 and 1")
         for name, kind in self.kinds.items():
-            if kind not in get_args(Kind):
-                known = ", ".join(get_args(Kind))
-                raise SettingsError(f"{name} can't be of kind {kind!r}; a kind is one of {known}")
+            _require_known(name, "kind", kind, get_args(Kind))
+        for name, form in self.forms.items():
+            _require_known(name, "form", form, get_args(Form))
 
     @property
     def limit(self) -> MaxRejected:
@@ -100,3 +101,9 @@ def is_number(word: str) -> bool:
         return not math.isnan(float(word))
     except ValueError:
         return False
+
+
+def _require_known(name: str, what: str, given: str, known: tuple[str, ...]) -> None:
+    if given not in known:
+        choices = ", ".join(known)
+        raise SettingsError(f"{name} can't be of {what} {given!r}; a {what} is one of {choices}")

@@ -19,7 +19,7 @@ from trivet.rows.contract import Column
 from trivet.rows.readers.table import TableFile, Wanted
 from trivet.rows.rejects import rejected_csv, too_many
 from trivet.rows.sources import Source
-from trivet.rows.values import EXPECTED
+from trivet.rows.values import expected_of
 from trivet.train.gather import Gathered, Sampled
 from trivet.train.settings import TrainSettings, Watch, is_number
 from trivet.train.values import Values
@@ -71,7 +71,7 @@ class TrainingTable:
         shown = "a missing value" if word is None else repr(word)
         return TableError(
             f"{self.where(first)}, column {column.name!r}: {shown} is not "
-            f"{EXPECTED[column.kind]}{more}; {fix}"
+            f"{expected_of(column)}{more}; {fix}"
         )
 
 
