@@ -43,9 +43,10 @@ def prove_saved(saved: bytes, code: PipelineFile, contract: Contract, golden: Go
         loaded = joblib.load(io.BytesIO(saved))
         Predictor(contract, FittedPipeline(contract, loaded)).replay(golden)
     except Exception as error:
+        what = str(error).partition(": the model does not")[0]
         raise TrainingError(
-            f"the pipeline does not give the same answers when it is loaded ({error}); keep what "
-            "is fitted in attributes, not in globals, and draw nothing at random when predicting"
+            f"the pipeline does not give the same answers when it is loaded ({what}); keep what is "
+            "fitted in attributes, not in globals, and draw nothing at random when predicting"
         ) from error
     finally:
         sys.modules[code.module_name] = ours
