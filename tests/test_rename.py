@@ -52,8 +52,8 @@ LETTERS, TAKEN, USED = "lower-case letters", "Python or an installed package", "
     ("reason", "name"),
     [
         *((LETTERS, name) for name in ("", "my_model", "my-model", "Model", "3d", "x", "a" * 21)),
-        *((TAKEN, name) for name in ("nonlocal", "turtle", "schemathesis")),
-        *((USED, name) for name in (OLD, "batch", "json", "deploy", "header")),
+        *((TAKEN, name) for name in ("nonlocal", "turtle", "markupsafe")),
+        *((USED, name) for name in (OLD, "batch", "json", "deploy", "header", "tmpfs")),
     ],
 )
 def test_a_name_that_would_not_do_is_refused(reason: str, name: str, kept: Path) -> None:
@@ -72,6 +72,16 @@ def test_changes_that_are_not_committed_are_not_mixed_with_a_renaming(tmp_path: 
     assert done.returncode == 1
     assert "commit or stash them" in done.stderr
     assert changes(folder) == "?? notes.txt\n"
+
+
+def test_a_copy_can_be_renamed_again(tmp_path: Path) -> None:
+    folder = committed(copy_checkout(tmp_path))
+    for name in ("ab", NEW):  # the first is in "table", "about", "disable"
+        assert rename(folder, name).returncode == 0
+        subprocess.run(["git", "add", "."], cwd=folder, check=True)
+        subprocess.run(["git", *COMMIT], cwd=folder, check=True)
+    assert "--disable-pip-version-check" in (folder / "Makefile").read_text()
+    assert f"from {NEW}." in (folder / "tests/conftest.py").read_text()
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ def main(new: str) -> None:
     places = {place for path in files for place in (path, *path.parents)}
     for place in sorted(places, reverse=True):  # what is in a folder comes before the folder
         if OLD in place.name and ROOT in place.parents:
-            place.rename(place.with_name(place.name.replace(OLD, new)))
+            place.rename(place.with_name(in_line(place.name, new)))
     tidy()
     print(f"{OLD} is now {new}")
     if (ROOT / "models").exists():
@@ -89,12 +89,16 @@ def what_is_wrong(new: str, files: list[Path]) -> str | None:
 
 
 def used_words(files: list[Path]) -> set[str]:
-    """The names of files, folders, and of anything in the code."""
+    """The names of files, folders, and of anything in the code, the settings and the Makefile."""
     words = {part for path in files for part in re.split(r"\W", str(path.relative_to(ROOT)))}
     for path in files:
         if path.suffix == ".py":
             with path.open("rb") as file:
                 words |= {token.string for token in tokenize.tokenize(file.readline)}
+        elif path.suffix in (".mk", ".toml", ".yml") or path.name.startswith(
+            ("Makefile", "Docker")
+        ):
+            words |= set(re.findall(r"\w+", path.read_text(encoding="utf-8")))
     return words
 
 
@@ -113,9 +117,10 @@ def rewrite(path: Path, new: str) -> None:
 
 
 def in_line(line: str, new: str) -> str:
-    """A line with the word renamed in each spelling."""
-    for spell in (str.lower, str.capitalize, str.upper):
-        line = line.replace(spell(OLD), spell(new))
+    """A line with the word renamed in each spelling, and not where it is a part of another word."""
+    for spell, letter in ((str.lower, "a-z"), (str.capitalize, "a-z"), (str.upper, "A-Z")):
+        word = rf"(?<![{letter}0-9]){spell(OLD)}(?![{letter}0-9])"
+        line = re.sub(word, spell(new), line)
     return line
 
 

@@ -24,7 +24,7 @@ from tests.conftest import (
     run_trivet,
     serving,
 )
-from trivet.errors import ArtifactError, SettingsError
+from trivet.errors import ArtifactError, SettingsError, TrainingError
 from trivet.model.artifact import Artifact
 from trivet.model.predictor import Predictor
 from trivet.model.store import ModelStore
@@ -155,6 +155,97 @@ def test_a_search_over_ones_own_steps_may_use_processes(tmp_path: Path) -> None:
     assert len(Predictor.load(artifact).predict_records([record]).values) == 1
 
 
+def test_a_function_of_ones_own_may_come_back_from_processes(tmp_path: Path) -> None:
+    source = MINIMAL.replace('["dep_delay"]))', '["dep_delay"]), n_jobs=2)')
+    source = source.replace("scaled), [", "scaled), ['distance']), (FunctionTransformer(scaled), [")
+    artifact = trained(tmp_path, pipeline=written(tmp_path, source))
+    record = artifact.manifest.contract.example
+    assert len(Predictor.load(artifact).predict_records([record]).values) == 1
+
+
+OWN_ESTIMATOR = """
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.dummy import DummyClassifier, DummyRegressor
+
+LEARNT = {}
+
+class Own(ClassifierMixin, BaseEstimator):
+    def fit(self, frame, labels):
+        self.inner_ = DummyClassifier().fit(frame, labels)
+        self.classes_ = self.inner_.classes_
+        LEARNT["step"] = 1
+        return self
+
+    def predict_proba(self, frame):
+        shares = self.inner_.predict_proba(frame)
+        return shares
+
+class OwnNumbers(RegressorMixin, BaseEstimator):
+    def fit(self, frame, numbers):
+        self.inner_ = DummyRegressor().fit(frame, numbers)
+        return self
+
+    def predict(self, frame):
+        return self.inner_.predict(frame)[:, None]
+
+def build_pipeline(contract):
+    return Own() if contract.target.labels else OwnNumbers()
+"""
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["shares.tolist()", "shares.astype('float32')", "__import__('pandas').DataFrame(shares)"],
+)
+def test_probabilities_may_be_a_list_or_a_frame(tmp_path: Path, given: str) -> None:
+    source = OWN_ESTIMATOR.replace("return shares", f"return {given}")
+    predictor = Predictor.load(trained(tmp_path, pipeline=written(tmp_path, source)))
+    answer = predictor.predict_records([predictor.contract.example])
+    assert answer.probabilities is not None
+    assert answer.probabilities.sum() == pytest.approx(1)
+
+
+def test_a_regressor_may_answer_with_a_column(tmp_path: Path) -> None:
+    options = {"target": "dep_delay", "pipeline": written(tmp_path, OWN_ESTIMATOR)}
+    predictor = Predictor.load(trained(tmp_path, **options))
+    (answer,) = predictor.predict_records([predictor.contract.example]).values
+    assert isinstance(answer, float)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("return shares", "return shares[:, 1:]", r"in the shape \(\d+, 1\), not \(\d+, 2\)"),
+        ("return shares", "return shares[:1]", r"in the shape \(1, 2\), not \(\d+, 2\)"),
+        ("return shares", "return np.hstack([shares, shares])", r"in the shape \(\d+, 4\), not"),
+        ("return shares", "return shares * np.nan", "can't predict held-out rows: .*NaN"),
+        ("self.inner_.classes_", "self.inner_.classes_[::-1]", r"this order: \[False, True\]$"),
+        ("self.inner_ =", "self.x = lambda: 1; self.inner_ =", "can't be saved .* use no lambda"),
+        ("return shares", "return np.random.permutation(shares.T).T", "draw nothing at random"),
+        ("return shares", "return shares[:, :: LEARNT.get('step', -1)]", "not in globals"),
+    ],
+)
+def test_what_cannot_be_used_is_not_published(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    source = OWN_ESTIMATOR.replace(old, new)
+    with pytest.raises(TrainingError, match=message):
+        trained(tmp_path, pipeline=written(tmp_path, source))
+    assert ModelStore(tmp_path / "models").names() == []
+
+
+def test_a_pipeline_must_be_able_to_predict_unseen_categories(tmp_path: Path) -> None:
+    source = MINIMAL.replace('FunctionTransformer(scaled), ["dep', 'OneHotEncoder(), ["car')
+    source = source.replace("car_delay", "carrier").replace(
+        "import FunctionTransformer", "import OneHotEncoder"
+    )
+    with pytest.raises(
+        TrainingError, match=r"can't predict rows with .* did not see: Found unknown"
+    ):
+        trained(tmp_path, pipeline=written(tmp_path, source))
+
+
 def test_the_report_names_the_estimator_that_was_fitted(tmp_path: Path) -> None:
     artifact = trained(tmp_path, estimator=SCIKIT_LEARN, params={"n_estimators": 3})
     facts = artifact.manifest.estimator
@@ -206,6 +297,10 @@ def test_what_cannot_be_built_is_one_clear_error(
         ("def build_pipeline(:", {}, r"my_pipeline\.py, line 1: "),
         ("x = 1", {}, "no function build_pipeline in it"),
         ("def build_pipeline(contract): pass", {}, "returned None; return a scikit-learn"),
+        ("def build_pipeline(): pass", {}, r"build_pipeline\(\) can't be called"),
+        ("def build_pipeline(contract, depth): pass", {}, "can't be called .*'depth'.* a default"),
+        ("raise SystemExit(0)", {}, "it ends the process when it is imported"),
+        ("x = 1\0", {}, r"my_pipeline\.py: source code string cannot contain null bytes"),
     ],
 )
 def test_what_a_file_lacks_is_one_clear_error(

@@ -131,15 +131,6 @@ class Draft:
         (directory / MANIFEST).write_text(sealed.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
-def dump_pipeline(pipeline: Any) -> bytes:
-    """A fitted pipeline, pickled: the content of `MODEL`."""
-    import joblib
-
-    buffer = io.BytesIO()
-    joblib.dump(pipeline, buffer)
-    return buffer.getvalue()
-
-
 @dataclass(frozen=True)
 class Artifact:
     """A published model: where it is, and its manifest."""

@@ -19,13 +19,23 @@ class FittedPipeline:
         self._contract, self._pipeline = contract, pipeline
 
     def answers(self, rows: Floats) -> Floats:
-        """Probabilities (rows x labels), or numbers (rows,), for encoded rows (rows x columns)."""
+        """Probabilities (rows x labels), or numbers (rows,), for encoded rows (rows x columns).
+
+        Raises `ValueError` if the pipeline answers in another shape, and whatever it raises itself.
+        """
         target = self._contract.target
         if not len(rows):  # scikit-learn refuses no rows
             return np.empty((0, len(target.labels)) if target.labels else 0)
         classifier = target.task == "classification"
         predict = self._pipeline.predict_proba if classifier else self._pipeline.predict
-        answers: Floats = predict(to_frame(rows, self._contract))
+        answers = np.asarray(predict(to_frame(rows, self._contract)), dtype=np.float64)
+        shape = (len(rows), len(target.labels)) if classifier else (len(rows),)
+        if not classifier and answers.shape == (len(rows), 1):  # as some regressors answer
+            answers = answers[:, 0]
+        if answers.shape != shape:
+            raise ValueError(
+                f"{predict.__name__} answered in the shape {answers.shape}, not {shape}"
+            )
         return answers
 
 

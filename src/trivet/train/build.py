@@ -19,7 +19,8 @@ def build(file: PipelineFile, contract: Contract, settings: TrainSettings) -> An
     Its `build_pipeline` is given those settings that it has parameters for.
     """
     build_pipeline = _function(file)
-    taken = inspect.signature(build_pipeline).parameters
+    signature = inspect.signature(build_pipeline)
+    taken = signature.parameters
     takes_all = any(each.kind is each.VAR_KEYWORD for each in taken.values())
     given = {
         name: value
@@ -35,6 +36,13 @@ def build(file: PipelineFile, contract: Contract, settings: TrainSettings) -> An
             )
     if "seed" in taken or takes_all:
         given["seed"] = settings.seed
+    try:
+        signature.bind(contract, **given)
+    except TypeError as error:
+        raise SettingsError(
+            f"{file.path}: build_pipeline{signature} can't be called ({error}); give it the "
+            "parameter contract first, and any other a default"
+        ) from error
     pipeline = build_pipeline(contract, **given)
     if not hasattr(pipeline, "fit") or isinstance(pipeline, type):
         raise SettingsError(
@@ -51,6 +59,11 @@ def build(file: PipelineFile, contract: Contract, settings: TrainSettings) -> An
 def _function(file: PipelineFile) -> Any:
     try:
         module = file.load()
+    except SystemExit as error:
+        raise SettingsError(
+            f"{file.path}: it ends the process when it is imported; call nothing that does so, or "
+            'only below if __name__ == "__main__":'
+        ) from error
     except (ImportError, OSError, SyntaxError) as error:
         raise SettingsError(
             f"{file.path}: can't be imported ({error}); install what it imports, or move that into "

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.pipeline import Pipeline
 
-from trivet.errors import TrainingError
+from trivet.errors import RecordsRejected, TrainingError
 from trivet.model.artifact import EstimatorFacts, GoldenRows
 from trivet.model.code import PipelineFile
 from trivet.model.compiled import CompiledPipeline
@@ -72,16 +72,18 @@ def fit(
     frames = [to_frame(fitted, contract)]
     del values, training, held_out, fitted, learnt  # free what fitting does not need
     _fit(pipeline, frames, labels)
+    _require_order_of_labels(pipeline, target)
     on_step("proving")
     model = FittedPipeline(contract, pipeline)
+    metrics, golden = _tried(model, contract, truth, kept)
     compiled = _compiled(pipeline, model, contract, kept)
     return FittedModel(
         pipeline=pipeline,
         contract=contract,
         compiled=compiled,
-        metrics=score(target, truth, model.answers(kept)),
+        metrics=metrics,
         baseline=baseline,
-        golden=Predictor(contract, model).golden(_golden_records(contract, kept)),
+        golden=golden,
         rows_fitted=len(labels),
         rows_held_out=len(truth),
         warnings=(*notes, *parts.warnings),
@@ -122,6 +124,29 @@ def _labels(target: Target, values: Rows) -> Any:
     if target.task == "regression":
         return values
     return np.array(target.labels)[values.astype(int)]
+
+
+def _require_order_of_labels(pipeline: Any, target: Target) -> None:
+    """Raise `TrainingError` if the columns of its probabilities would be taken for other labels."""
+    classes, labels = getattr(pipeline, "classes_", target.labels), list(target.labels)
+    if labels and np.asarray(classes).tolist() != labels:
+        raise TrainingError(
+            f"the pipeline's classes_ are {np.asarray(classes).tolist()}; they must be the labels "
+            f"that it was fitted on, in this order: {labels}"
+        )
+
+
+def _tried(
+    model: FittedPipeline, contract: Contract, truth: Rows, rows: Rows
+) -> tuple[Scores, GoldenRows]:
+    """The metrics and the golden rows, both from held-out rows; raises `TrainingError`."""
+    asked = "held-out rows"
+    try:
+        metrics = score(contract.target, truth, model.answers(rows))
+        asked = "rows with missing values, or with categories that training did not see"
+        return metrics, Predictor(contract, model).golden(_golden_records(contract, rows))
+    except (ValueError, TypeError, RecordsRejected) as error:
+        raise TrainingError(f"the fitted pipeline can't predict {asked}: {error}") from error
 
 
 def _compiled(

@@ -21,7 +21,6 @@ from trivet.model.artifact import (
     Draft,
     Manifest,
     RowCounts,
-    dump_pipeline,
     library_versions,
 )
 from trivet.model.code import DEFAULT, PipelineFile
@@ -125,6 +124,7 @@ def _fitted(
     # Imported here so that finding a model up to date costs nothing.
     from trivet.train.fit import estimator_facts, fit
     from trivet.train.report import render
+    from trivet.train.save import prove_saved, save
     from trivet.train.table import read_training_table
 
     reading = read_training_table(settings, sources, watch)
@@ -158,8 +158,11 @@ def _fitted(
         warnings=model.warnings,
         files={},
     )
+    saved = save(model.pipeline, pipeline)
+    if manifest.not_compiled is not None:  # a compiled model is used without unpickling it
+        prove_saved(saved, pipeline, model.contract, model.golden)
     contents = {
-        MODEL: dump_pipeline(model.pipeline),
+        MODEL: saved,
         CODE: pipeline.content,
         GOLDEN: model.golden.model_dump_json().encode(),
         REPORT: render(manifest).encode(),

@@ -49,7 +49,8 @@ def _code(source: bytes, name: str) -> str:
     try:
         return ast.dump(_without_docstrings(ast.parse(source)))
     except SyntaxError as error:
-        raise SettingsError(f"{name}, line {error.lineno}: {error.msg}") from error
+        line = f", line {error.lineno}" if error.lineno else ""
+        raise SettingsError(f"{name}{line}: {error.msg}") from error
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

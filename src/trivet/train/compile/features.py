@@ -99,7 +99,9 @@ def _encoder(
         asked = [*categories, np.nan, UNSEEN_LABEL]
         others = {other: [some[0]] * len(asked) for other, some in zip(names, known, strict=True)}
         frame = pd.DataFrame({**others, name: asked}, dtype=object)
-        answers = step.transform(frame)[:, start : start + width]
+        answers = step.transform(frame)  # sparse, or a frame, if it is set so
+        answers = answers.toarray() if hasattr(answers, "toarray") else np.asarray(answers)
+        answers = answers[:, start : start + width]
         start += width
         encoded += [feature.model_copy(update={"table": table_of(each)}) for each in answers.T]
     return encoded
