@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -57,11 +58,6 @@ def build_pipeline(
         if param not in known:
             hint = did_you_mean(param, known) or f"; it has {', '.join(known)}"
             raise SettingsError(f"estimator {estimator!r} has no parameter {param!r}{hint}")
-    # Keys from a settings file are text, labels may be booleans or integers.
-    if isinstance(weights := params.get("class_weight"), Mapping):
-        labels = dict(zip(contract.target.label_names, contract.target.labels, strict=True))
-        weights = {labels.get(name, name): weight for name, weight in weights.items()}
-        params = {**params, "class_weight": weights}
     if "random_state" in known:
         model.set_params(random_state=seed)
     features = features or usual
@@ -70,8 +66,56 @@ def build_pipeline(
     if features not in FEATURES:
         hint = did_you_mean(features, FEATURES) or f"; choose one of {', '.join(FEATURES)}"
         raise SettingsError(f"{features!r} are not features that can be made{hint}")
-    steps = [("features", FEATURES[features](contract)), ("estimator", model.set_params(**params))]
-    return Pipeline(steps)
+    model.set_params(
+        **{
+            param: _positions(param, value, contract, features) if param in OF_COLUMNS else value
+            for param, value in params.items()
+        }
+    )
+    return Pipeline([("features", FEATURES[features](contract)), ("estimator", model)])
+
+
+#: Parameters that are about columns, and how they name those.
+OF_COLUMNS = {
+    "categorical_features": '["{0}"]',
+    "interaction_cst": '[["{0}", "{1}"]]',
+    "monotonic_cst": '{{"{0}": 1}}',
+}
+
+
+def _positions(param: str, value: Any, contract: Contract, features: str) -> Any:
+    """The value of a parameter that names columns, with the positions of their features instead.
+
+    Text and None, which name no column, are left as they are. Raises `SettingsError`.
+    """
+    if value is None or isinstance(value, str):
+        return value
+    if features == "scaled":
+        raise SettingsError(
+            f"{param}: columns have no position of their own among 'scaled' features; use "
+            "--features native or imputed"
+        )
+    groups = value if param == "interaction_cst" and isinstance(value, list) else [value]
+    form = Mapping if param == "monotonic_cst" else list
+    if not all(
+        isinstance(names, form) and all(isinstance(n, str) for n in names) for names in groups
+    ):
+        example = OF_COLUMNS[param].format(*contract.feature_names[:2] * 2)
+        raise SettingsError(f"{param}: give features by name, such as {example}, not by position")
+    kinds = {column.name: column.kind for column in contract.columns}
+    for name in chain(*groups):
+        if name not in kinds:
+            raise SettingsError(f"{param}: there is no feature {name!r}{did_you_mean(name, kinds)}")
+        if param == "monotonic_cst" and kinds[name] in ("category", "timestamp"):
+            only = "only a number, an integer or a boolean has an order"
+            raise SettingsError(f"{param}: {name!r} is a {kinds[name]}; {only}")
+    # As _by_kind orders them. A timestamp makes four features, any other column one.
+    order = [name for _, _, names in FEATURES[features](contract).transformers for name in names]
+    order = [name for name in order for _ in range(4 if kinds[name] == "timestamp" else 1)]
+    if param == "monotonic_cst":
+        return [value.get(name, 0) for name in order]
+    places = [[at for at, name in enumerate(order) if name in names] for names in groups]
+    return places if param == "interaction_cst" else places[0]
 
 
 def _native_features(contract: Contract) -> ColumnTransformer:

@@ -82,6 +82,11 @@ def main(ctx: click.Context, config: Path) -> None:
     help="Hold out the latest rows by this column, instead of random ones.",
 )
 @click.option(
+    "--weight-column",
+    metavar="COLUMN",
+    help="A number from 0 that says how much a row counts in the fit, not in the metrics.",
+)
+@click.option(
     "--kind",
     metavar="COLUMN=KIND",
     multiple=True,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +14,7 @@ from pydantic import JsonValue
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.pipeline import Pipeline
 
-from trivet.errors import TrainingError
+from trivet.errors import SettingsError, TrainingError
 from trivet.model.artifact import EstimatorFacts, GoldenRows
 from trivet.model.code import PipelineFile
 from trivet.model.compiled import CompiledPipeline
@@ -29,8 +31,11 @@ from trivet.train.evaluate import Scores, hold_out, score
 from trivet.train.infer import infer_contract, infer_target, needed_column
 from trivet.train.settings import OnStep, TrainSettings
 from trivet.train.table import TrainingTable
+from trivet.train.weights import row_weights
 
 GOLDEN_ROWS = 20
+#: Parameters that name labels or columns, for which the estimator has numbers.
+NAMING = ("class_weight", "categorical_features", "interaction_cst", "monotonic_cst")
 
 
 @dataclass(frozen=True)
@@ -61,14 +66,16 @@ def fit(
     """
     target, values = infer_target(table, settings)
     training, held_out = _split(table, target, values, settings)
+    weights = row_weights(table, target, values, training, settings)
     contract, fitted, kept = infer_contract(table, target, training, held_out, settings)
     learnt, truth = values[training], values[held_out]
     baseline, labels = _baseline(target, learnt, truth), _labels(target, learnt)
     pipeline = build(code, contract, settings)
+    _require_takes_weights(pipeline, weights)
     on_step("fitting")
     frames = [to_frame(fitted, contract)]
     del values, training, held_out, fitted, learnt  # free what fitting does not need
-    _fit(pipeline, frames, labels)
+    _fit(pipeline, frames, labels, weights)
     on_step("proving")
     model = FittedPipeline(contract, pipeline)
     compiled = _compiled(pipeline, model, contract, kept)
@@ -114,17 +121,38 @@ def _moments(table: TrainingTable, settings: TrainSettings) -> Rows | None:
     return table.encode(values, column)
 
 
-def _fit(pipeline: Any, frames: list[pd.DataFrame], truth: Any) -> None:
+def _last_step(pipeline: Any) -> Any:
+    return pipeline[-1] if isinstance(pipeline, Pipeline) else pipeline
+
+
+def _require_takes_weights(pipeline: Any, weights: Rows | None) -> None:
+    if weights is None:
+        return
+    estimator = _last_step(pipeline)
+    taken = inspect.signature(estimator.fit).parameters
+    takes_all = any(each.kind is each.VAR_KEYWORD for each in taken.values())
+    if "sample_weight" not in taken and not takes_all:
+        raise SettingsError(
+            f"{type(estimator).__name__} takes no weights; leave out class_weight and "
+            "--weight-column, or choose another estimator"
+        )
+
+
+def _fit(pipeline: Any, frames: list[pd.DataFrame], truth: Any, weights: Rows | None) -> None:
     """Fit a pipeline on the one frame in ``frames``, which is removed from the list.
+
+    ``weights``, (rows,), are for the last step alone.
 
     A plain pipeline is fitted step by step, as its own `fit` does, so that the frame can be freed
     before the estimator is fitted.
     """
     plain = type(pipeline) is Pipeline and len(pipeline) > 1 and pipeline.memory is None
+    place = "" if plain or not isinstance(pipeline, Pipeline) else f"{pipeline.steps[-1][0]}__"
+    given = {} if weights is None else {f"{place}sample_weight": weights}
     try:
         if plain:
             frames.append(pipeline[:-1].fit_transform(frames.pop(), truth))
-        (pipeline[-1] if plain else pipeline).fit(frames.pop(), truth)
+        (pipeline[-1] if plain else pipeline).fit(frames.pop(), truth, **given)
     except (ValueError, TypeError) as error:
         raise TrainingError(f"scikit-learn could not fit this model: {error}") from error
 
@@ -149,11 +177,15 @@ def _compiled(
         return f"{type(error).__name__}: {error}"
 
 
-def estimator_facts(pipeline: Any) -> EstimatorFacts:
-    """The class and the parameters of a pipeline's last step, which has been fitted."""
-    estimator = pipeline[-1] if isinstance(pipeline, Pipeline) else pipeline
+def estimator_facts(pipeline: Any, given: Mapping[str, JsonValue]) -> EstimatorFacts:
+    """The class and the parameters of a pipeline's last step, which has been fitted.
+
+    Those that name labels or columns are shown as they were ``given``.
+    """
+    estimator = _last_step(pipeline)
     kind = type(estimator)
     known = estimator.get_params(deep=False) if hasattr(estimator, "get_params") else {}
+    known |= {name: value for name, value in given.items() if name in NAMING}
     params = {name: _as_json(value) for name, value in sorted(known.items())}
     return EstimatorFacts(name=kind.__name__, params=params)
 

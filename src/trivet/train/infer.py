@@ -158,6 +158,8 @@ def _infer_column(
     values = table.columns.pop(name, None)
     if name == settings.time_column:
         return "orders the split in time"
+    if name == settings.weight_column:
+        return "weights the rows"
     if name in table.unusable:
         return f"{table.unusable[name]} can't be a feature"
     if values is None or values.is_empty:

@@ -21,6 +21,7 @@ def render(manifest: Manifest) -> str:
         f"{_rows(manifest)}.",
         "",
         *(f"- {line} (see rejected.csv)" for line in _rejected(manifest)),
+        *(f"- {line}" for line in _notes(manifest)),
         metrics_table(manifest),
         "",
         _compiled(manifest),
@@ -55,6 +56,7 @@ def summary(manifest: Manifest, trained: bool, current: str | None) -> str:
             *(f"left out {column.name}: {column.reason}" for column in manifest.contract.left_out),
             _rows(manifest),
             *_rejected(manifest),
+            *_notes(manifest),
             "",
             metrics_table(manifest),
             "",
@@ -101,6 +103,13 @@ def _rejected(manifest: Manifest) -> list[str]:
     """The rejected rows, one line for each cause."""
     rejected = manifest.data.rows.rejected
     return [f"rejected {count:,}: {cause}" for cause, count in rejected.items()]
+
+
+def _notes(manifest: Manifest) -> list[str]:
+    """What to know about the fit, one line each."""
+    column = manifest.settings.get("weight_column")
+    weighted = f"weighted by `{column}` to fit; the metrics count every held-out row once"
+    return [weighted] if column else []
 
 
 def _compiled(manifest: Manifest) -> str:

@@ -29,9 +29,10 @@ NOT_SHAPING = {"data", "pipeline", "max_rejected", "model", "models_dir", "promo
 class TrainSettings:
     """Settings of one training run; raises `SettingsError` for one that cannot be used.
 
-    ``data`` is a path or an address, as `find_sources` takes it. ``sample_rows`` limits how many
-    rows are used: a random sample, drawn with ``seed``. ``pipeline`` is the file that builds the
-    pipeline, by default the package's own; ``estimator``, ``features`` and ``params`` are for it.
+    ``data`` is a path or an address, as `find_sources` takes it. ``weight_column`` says how much a
+    row counts in the fit; the metrics count each row once. ``sample_rows`` limits how many rows are
+    used: a random sample, drawn with ``seed``. ``pipeline`` is the file that builds the pipeline,
+    by default the package's own; ``estimator``, ``features`` and ``params`` are for it.
     """
 
     data: str | Path
@@ -39,6 +40,7 @@ class TrainSettings:
     identifiers: tuple[str, ...] | list[str] = ()
     exclude: tuple[str, ...] | list[str] = ()
     time_column: str | None = None
+    weight_column: str | None = None
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     nullable: tuple[str, ...] | list[str] = ()
     task: Task | None = None

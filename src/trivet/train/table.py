@@ -80,7 +80,7 @@ def read_training_table(
     if len({source.format for source in sources}) > 1:
         raise TableError(f"{name}: holds files of several formats; train on files of one")
     files = [readers.columns(source, settings.delimiter) for source in sources]
-    needed = {settings.target, settings.time_column}
+    needed = {settings.target, settings.time_column, settings.weight_column}
     wanted = Wanted(skipped=frozenset({*settings.identifiers, *settings.exclude} - needed))
     gathered = Sampled(settings.sample_rows, settings.seed) if settings.sample_rows else Gathered()
     rejected: Counter[str] = Counter()
