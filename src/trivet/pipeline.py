@@ -31,6 +31,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.utils import get_tags
 
 from trivet.errors import SettingsError, did_you_mean
 from trivet.model.transforms import timestamp_parts, within_float32
@@ -72,7 +73,10 @@ def build_pipeline(
             for param, value in params.items()
         }
     )
-    return Pipeline([("features", FEATURES[features](contract)), ("estimator", model)])
+    steps = FEATURES[features](contract)
+    if not get_tags(model).input_tags.sparse:
+        steps.set_params(sparse_threshold=0)  # no sparse matrix, however many categories there are
+    return Pipeline([("features", steps), ("estimator", model)])
 
 
 #: Parameters that are about columns, and how they name those.
@@ -127,8 +131,12 @@ def _native_features(contract: Contract) -> ColumnTransformer:
 
 
 def _scaled_features(contract: Contract) -> ColumnTransformer:
-    """For linear estimators: no missing values, and all features on one scale."""
-    one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    """For linear estimators: no missing values, and all features on one scale.
+
+    A category that only one row has shares a feature with the others of its kind, and with all that
+    training did not see.
+    """
+    one_hot = OneHotEncoder(min_frequency=2, handle_unknown="infrequent_if_exist")
     numbers = make_pipeline(_median(add_indicator=True), StandardScaler())
     timestamps = [_median(), StandardScaler()]
     return _by_kind(contract, categories=one_hot, numbers=numbers, timestamps=timestamps)
@@ -190,7 +198,8 @@ ESTIMATORS: Mapping[str, Estimator] = {
         "imputed", {"classification": ExtraTreesClassifier, "regression": ExtraTreesRegressor}
     ),
     "logistic": Estimator("scaled", {"classification": LogisticRegression}, {"max_iter": 1000}),
-    "ridge": Estimator("scaled", {"regression": Ridge}),
+    # The tolerance is for sparse features, to which no solver has the exact answer.
+    "ridge": Estimator("scaled", {"regression": Ridge}, {"tol": 1e-8}),
 }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import run_trivet, write_csv
-from trivet.errors import SettingsError
+from trivet.errors import SettingsError, TrainingError
 from trivet.model.artifact import Artifact
 from trivet.model.predictor import Predictor
 from trivet.model.store import ModelStore
@@ -138,3 +138,38 @@ def test_a_column_may_have_any_name(tmp_path: Path) -> None:
     )
     result = run_trivet("train", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
+
+
+def test_an_error_of_scikit_learn_names_the_column(tmp_path: Path) -> None:
+    rows = [[n % 5, f"a{n % 3}", f"b{n % 40}", n % 11] for n in range(400)]
+    table = write_csv(tmp_path / "table.csv", ["n", "a", "b", "y"], rows)
+    with pytest.raises(TrainingError, match="Categorical feature 'b' is expected to have a card"):
+        fitted(table, tmp_path, task="regression", params={"max_bins": 10})
+    params = {"max_bins": 4, "categorical_features": ["n", "b"]}
+    with pytest.raises(TrainingError, match="Categorical feature 'b' is expected to have a card"):
+        fitted(table, tmp_path, task="regression", params={**params, "max_bins": 20})
+
+
+def test_a_warning_while_fitting_is_told_once(table: Path, tmp_path: Path) -> None:
+    options = ("--target", "y", "--estimator", "sklearn.neural_network.MLPRegressor")
+    told = ("--param", "max_iter=2", "--features", "scaled")
+    result = run_trivet("train", "--data", table, *options, *told, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
+    said = (
+        "Stochastic Optimizer: Maximum iterations (2) reached and the optimization hasn't "
+        "converged yet."
+    )
+    assert result.stdout.count(f"warning: {said}\n") == 1
+    artifact = ModelStore(tmp_path / "models").artifact("model")
+    assert artifact.manifest.warnings == (said,)
+    assert f"\n- warning: {said}\n" in artifact.read("report.md").decode()
+
+
+def test_a_warning_of_many_lines_is_told_in_one(table: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"target": "group", "estimator": "logistic"}
+    artifact = fitted(table, tmp_path, params={"max_iter": 2}, **options)
+    assert artifact.manifest.warnings == (
+        "lbfgs failed to converge after 2 iteration(s) (status=1)",
+    )
+    artifact = fitted(table, tmp_path, **options)
+    assert artifact.manifest.warnings == ()

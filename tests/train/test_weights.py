@@ -107,8 +107,11 @@ def test_a_forest_may_balance_each_tree_itself(table: Path, tmp_path: Path) -> N
     ("options", "message"),
     [
         ({"params": {"class_weight": {"tip": 2}}}, "no label 'tip'; did you mean 'top'"),
-        ({"params": {"class_weight": {"top": -2}}}, "'top': -2; a weight is a number from 0$"),
-        ({"params": {"class_weight": {"top": "2"}}}, "'top': '2'; a weight is a number from 0$"),
+        ({"params": {"class_weight": {"top": -2}}}, "of 'top' is -2; a weight is a number from 0$"),
+        (
+            {"params": {"class_weight": {"top": "2"}}},
+            "of 'top' is '2'; a weight is a number from 0$",
+        ),
         (
             {
                 "params": {"class_weight": "balanced"},
@@ -166,13 +169,17 @@ def test_an_estimator_of_ones_own_without_weights_says_so(table: Path, tmp_path:
 @pytest.mark.parametrize("estimator", ["hist_gradient_boosting", "extra_trees", "ridge"])
 def test_a_column_weighs_the_rows(table: Path, tmp_path: Path, estimator: str) -> None:
     """The amount is x where z > 0, where the weights are, and -x elsewhere; z is not a feature."""
-    options = {"estimator": estimator, "params": SHALLOW.get(estimator, {}), "exclude": ("z",)}
+    options: dict[str, Any] = {
+        "estimator": estimator,
+        "params": SHALLOW.get(estimator, {}),
+        "exclude": ("z",),
+    }
     artifact = fitted(table, tmp_path, "amount", **options)
     settings = replace(
         TrainSettings(data=table, target="amount", models_dir=tmp_path),
         exclude=(*LABELS, "z"),
         estimator=estimator,
-        params=options["params"],  # type: ignore[arg-type]
+        params=options["params"],
         weight_column="weight",
     )
     weighted = ModelStore(tmp_path).artifact("model", train(settings).manifest.version)
@@ -194,7 +201,7 @@ def test_weights_of_rows_and_of_labels_multiply(table: Path, tmp_path: Path) -> 
     double = write_csv(
         tmp_path / "double.csv", ["x", "w", "y"], [[n % 7, 2, n % 3 == 0] for n in range(90)]
     )
-    half = {"class_weight": {"true": 0.5, "false": 0.5}}
+    half: dict[str, Any] = {"class_weight": {"true": 0.5, "false": 0.5}}
     settings = TrainSettings(data=double, target="y", models_dir=tmp_path, estimator="logistic")
     plain = train(replace(settings, exclude=("w",)))
     both = train(replace(settings, weight_column="w", params=half))

@@ -82,8 +82,8 @@ class DataFacts(Frozen):
 class Manifest(Frozen):
     """Everything known about a model.
 
-    ``not_compiled`` says why it has no compiled form, and is None if it has one. ``files``
-    holds the SHA-256 of each other file, by name.
+    ``not_compiled`` says why it has no compiled form, and is None if it has one. ``warnings`` were
+    raised while it was fitted. ``files`` holds the SHA-256 of each other file, by name.
     """
 
     format: Literal[2] = 2
@@ -98,6 +98,7 @@ class Manifest(Frozen):
     data: DataFacts
     libraries: dict[str, str]
     not_compiled: str | None
+    warnings: tuple[str, ...] = ()
     files: dict[str, str]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import json
+import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ import pandas as pd
 from pydantic import JsonValue
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import has_fit_parameter
 
 from trivet.errors import SettingsError, TrainingError
 from trivet.model.artifact import EstimatorFacts, GoldenRows
@@ -25,6 +27,7 @@ from trivet.rows.contract import Column, Contract, Record, Target
 from trivet.rows.values import UNSEEN_LABEL, to_record
 from trivet.train.build import build
 from trivet.train.compile import NotCompilable
+from trivet.train.compile.features import compile_features, expanded
 from trivet.train.compile.pipeline import compile_pipeline
 from trivet.train.compile.proof import prove
 from trivet.train.evaluate import Scores, hold_out, score
@@ -42,7 +45,8 @@ NAMING = ("class_weight", "categorical_features", "interaction_cst", "monotonic_
 class FittedModel:
     """What a training run has made, before it is published.
 
-    ``compiled`` is the pipeline's compiled form, or the reason why it has none.
+    ``compiled`` is the pipeline's compiled form, or the reason why it has none. ``warnings`` are
+    those that were raised while it was fitted.
     """
 
     pipeline: Any
@@ -53,6 +57,7 @@ class FittedModel:
     golden: GoldenRows
     rows_fitted: int
     rows_held_out: int
+    warnings: tuple[str, ...]
 
 
 def fit(
@@ -75,7 +80,7 @@ def fit(
     on_step("fitting")
     frames = [to_frame(fitted, contract)]
     del values, training, held_out, fitted, learnt  # free what fitting does not need
-    _fit(pipeline, frames, labels, weights)
+    warned = _fit(pipeline, frames, labels, weights, contract)
     on_step("proving")
     model = FittedPipeline(contract, pipeline)
     compiled = _compiled(pipeline, model, contract, kept)
@@ -88,6 +93,7 @@ def fit(
         golden=Predictor(contract, model).golden(_golden_records(contract, kept)),
         rows_fitted=len(labels),
         rows_held_out=len(truth),
+        warnings=warned,
     )
 
 
@@ -126,22 +132,20 @@ def _last_step(pipeline: Any) -> Any:
 
 
 def _require_takes_weights(pipeline: Any, weights: Rows | None) -> None:
-    if weights is None:
-        return
     estimator = _last_step(pipeline)
-    taken = inspect.signature(estimator.fit).parameters
-    takes_all = any(each.kind is each.VAR_KEYWORD for each in taken.values())
-    if "sample_weight" not in taken and not takes_all:
+    if weights is not None and not has_fit_parameter(estimator, "sample_weight"):
         raise SettingsError(
             f"{type(estimator).__name__} takes no weights; leave out class_weight and "
             "--weight-column, or choose another estimator"
         )
 
 
-def _fit(pipeline: Any, frames: list[pd.DataFrame], truth: Any, weights: Rows | None) -> None:
+def _fit(
+    pipeline: Any, frames: list[pd.DataFrame], truth: Any, weights: Rows | None, contract: Contract
+) -> tuple[str, ...]:
     """Fit a pipeline on the one frame in ``frames``, which is removed from the list.
 
-    ``weights``, (rows,), are for the last step alone.
+    ``weights``, (rows,), are for the last step alone. Returns what was warned of, in a line each.
 
     A plain pipeline is fitted step by step, as its own `fit` does, so that the frame can be freed
     before the estimator is fitted.
@@ -149,12 +153,34 @@ def _fit(pipeline: Any, frames: list[pd.DataFrame], truth: Any, weights: Rows | 
     plain = type(pipeline) is Pipeline and len(pipeline) > 1 and pipeline.memory is None
     place = "" if plain or not isinstance(pipeline, Pipeline) else f"{pipeline.steps[-1][0]}__"
     given = {} if weights is None else {f"{place}sample_weight": weights}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for not_for_users in (DeprecationWarning, PendingDeprecationWarning, ResourceWarning):
+            warnings.simplefilter("ignore", not_for_users)
+        try:
+            if plain:
+                frames.append(pipeline[:-1].fit_transform(frames.pop(), truth))
+            (pipeline[-1] if plain else pipeline).fit(frames.pop(), truth, **given)
+        except (ValueError, TypeError) as error:
+            what = _with_names(str(error), pipeline, contract)
+            raise TrainingError(f"scikit-learn could not fit this model: {what}") from error
+    lines = (str(each.message).strip().partition("\n")[0].rstrip(":") for each in caught)
+    return tuple(dict.fromkeys(lines))
+
+
+def _with_names(message: str, pipeline: Any, contract: Contract) -> str:
+    """A message of a pipeline's estimator with columns in place of the positions of features."""
     try:
-        if plain:
-            frames.append(pipeline[:-1].fit_transform(frames.pop(), truth))
-        (pipeline[-1] if plain else pipeline).fit(frames.pop(), truth, **given)
-    except (ValueError, TypeError) as error:
-        raise TrainingError(f"scikit-learn could not fit this model: {error}") from error
+        features = expanded(compile_features(pipeline[:-1], contract))
+    except Exception:  # in a pipeline of a user's own anything may stand
+        return message
+    # Boosted trees count categorical features before all others.
+    first = getattr(pipeline[-1], "is_categorical_", None)
+    order = range(len(features)) if first is None else np.argsort(~first, kind="stable").tolist()
+    columns = (contract.columns[features[place].column] for place in order)
+    names = {str(at): repr(column.name) for at, column in enumerate(columns)}
+    place = re.compile(r"(?<=\bfeature )(?:at index )?(\d+)\b", re.IGNORECASE)
+    return place.sub(lambda found: names.get(found[1], found[0]), message)
 
 
 def _labels(target: Target, values: Rows) -> Any:

@@ -109,7 +109,7 @@ def _notes(manifest: Manifest) -> list[str]:
     """What to know about the fit, one line each."""
     column = manifest.settings.get("weight_column")
     weighted = f"weighted by `{column}` to fit; the metrics count every held-out row once"
-    return [weighted] if column else []
+    return [*([weighted] if column else []), *(f"warning: {each}" for each in manifest.warnings)]
 
 
 def _compiled(manifest: Manifest) -> str:

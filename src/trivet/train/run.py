@@ -156,6 +156,7 @@ def _fitted(
         data=DataFacts(file=reading.table.name, sha256=data_digest, rows=rows),
         libraries=library_versions(settings.estimator),
         not_compiled=model.compiled if isinstance(model.compiled, str) else None,
+        warnings=model.warnings,
         files={},
     )
     contents = {

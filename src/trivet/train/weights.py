@@ -14,6 +14,7 @@ from trivet.train.infer import needed_column
 from trivet.train.settings import TrainSettings
 from trivet.train.table import TrainingTable
 
+FROM_0 = "a weight is a number from 0"
 #: The most rows that an error names.
 NAMED = 3
 
@@ -41,7 +42,7 @@ def row_weights(
     if given is None:
         return weights
     positions = values[training].astype(int)
-    by_label = _of_labels(target, given, positions)[positions]
+    by_label: Rows = _of_labels(target, given, positions)[positions]
     return by_label if weights is None else by_label * weights
 
 
@@ -59,9 +60,7 @@ def _of_column(
     if len(wrong):
         named = (f"{cells.shown(row)} in {table.where(row)}" for row in wrong[:NAMED].tolist())
         count = f" ({len(wrong):,} rows in all)" if len(wrong) > NAMED else ""
-        raise TableError(
-            f"weight column {name!r} holds {', '.join(named)}{count}; a weight is a number from 0"
-        )
+        raise TableError(f"weight column {name!r} holds {', '.join(named)}{count}; {FROM_0}")
     if not weights[training].any():
         raise TrainingError(f"weight column {name!r}: no row to fit has a weight above 0")
     return weights[training]
@@ -78,13 +77,7 @@ def _of_labels(target: Target, given: Any, positions: Any) -> Rows:
         if name not in names:
             hint = did_you_mean(name, names) or f"; the labels are {', '.join(names)}"
             raise SettingsError(f"class_weight: {target.name!r} has no label {name!r}{hint}")
-        if (
-            isinstance(weight, bool)
-            or not isinstance(weight, int | float)
-            or not 0 <= weight < np.inf
-        ):
-            raise SettingsError(
-                f"class_weight, label {name!r}: {weight!r}; a weight is a number from 0"
-            )
+        if not isinstance(weight, int | float) or not 0 <= weight < np.inf:
+            raise SettingsError(f"class_weight of {name!r} is {weight!r}; {FROM_0}")
         weights[names.index(name)] = weight
     return weights
