@@ -99,11 +99,9 @@ def _positions(param: str, value: Any, contract: Contract, features: str) -> Any
             f"{param}: columns have no position of their own among 'scaled' features; use "
             "--features native or imputed"
         )
-    groups = value if param == "interaction_cst" and isinstance(value, list) else [value]
-    form = Mapping if param == "monotonic_cst" else list
-    if not all(
-        isinstance(names, form) and all(isinstance(n, str) for n in names) for names in groups
-    ):
+    form: Any = Mapping if param == "monotonic_cst" else (list, tuple)
+    groups = value if param == "interaction_cst" and isinstance(value, form) else [value]
+    if not all(isinstance(each, form) and all(isinstance(n, str) for n in each) for each in groups):
         example = OF_COLUMNS[param].format(*contract.feature_names[:2] * 2)
         raise SettingsError(f"{param}: give features by name, such as {example}, not by position")
     kinds = {column.name: column.kind for column in contract.columns}

@@ -64,16 +64,15 @@ def _linear(estimator: Any, features: Sequence[Feature | Encoded]) -> CompiledPi
     folded: list[Feature] = []
     coefficients = []
     for feature in features:
-        if isinstance(feature, Feature):
-            own, learnt = learnt[:1], learnt[1:]
-            folded.append(feature)
-            coefficients.append(own)
+        width = feature.values.shape[1] if isinstance(feature, Encoded) else 1
+        own, learnt = learnt[:width], learnt[width:]
+        if isinstance(feature, Encoded):
+            tables = map(table_of, (feature.values @ own).T)
+            folded += [Feature(column=feature.column, table=table) for table in tables]
+            own = np.eye(own.shape[1])
         else:
-            width = feature.values.shape[1]
-            own, learnt = learnt[:width], learnt[width:]
-            added = feature.values @ own
-            folded += [Feature(column=feature.column, table=table_of(each)) for each in added.T]
-            coefficients.append(np.eye(added.shape[1]))
+            folded.append(feature)
+        coefficients.append(own)
     arrays = {
         "coefficients": np.concatenate(coefficients),
         "intercept": np.atleast_1d(estimator.intercept_).astype(np.float64),
