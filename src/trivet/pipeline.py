@@ -102,7 +102,8 @@ def _positions(param: str, value: Any, contract: Contract, features: str) -> Any
     form: Any = Mapping if param == "monotonic_cst" else (list, tuple)
     groups = value if param == "interaction_cst" and isinstance(value, form) else [value]
     if not all(isinstance(each, form) and all(isinstance(n, str) for n in each) for each in groups):
-        example = OF_COLUMNS[param].format(*contract.feature_names[:2] * 2)
+        ordered = contract.of_kind("number", "integer", "boolean")
+        example = OF_COLUMNS[param].format(*[*ordered, *contract.feature_names * 2][:2])
         raise SettingsError(f"{param}: give features by name, such as {example}, not by position")
     kinds = {column.name: column.kind for column in contract.columns}
     for name in chain(*groups):

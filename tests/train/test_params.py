@@ -98,8 +98,8 @@ def test_words_for_interactions_are_left_as_they_are(table: Path, tmp_path: Path
         ({"monotonic_cst": ["up"]}, {}, 'by name, such as {"up": 1}, not by position$'),
         ({"monotonic_cst": {"group": 1}}, {}, "'group' is a category; only a number, an integer"),
         ({"monotonic_cst": {"when": 1}}, {}, "'when' is a timestamp; only a number, an integer"),
-        ({"interaction_cst": [[0, 1]]}, {}, r'by name, such as \[\["up", "group"\]\], not by'),
-        ({"interaction_cst": ["up", "down"]}, {}, r'such as \[\["up", "group"\]\], not by pos'),
+        ({"interaction_cst": [[0, 1]]}, {}, r'by name, such as \[\["up", "down"\]\], not by'),
+        ({"interaction_cst": ["up", "down"]}, {}, r'such as \[\["up", "down"\]\], not by pos'),
         ({"categorical_features": [0]}, {}, r'by name, such as \["up"\], not by position$'),
         ({"categorical_features": [True, False]}, {}, r'such as \["up"\], not by position$'),
         (
