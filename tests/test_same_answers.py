@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from fastapi.testclient import TestClient
 
-from tests.conftest import NOVEMBER, read_csv
+from tests.conftest import FLIGHTS, NOVEMBER, read_csv, ready_client
 from trivet.batch.run import batch_predict
 from trivet.batch.settings import BatchSettings
 from trivet.model.artifact import Artifact
+from trivet.model.store import ModelStore
+from trivet.online.settings import ServeSettings
 from trivet.rows.contract import Column
+from trivet.train.run import train
 
 
 def as_json(column: Column, cell: str) -> Any:
@@ -44,9 +47,20 @@ def test_every_flight_of_november(
         row["prediction"] for row in batch
     ]
     for label in ("false", "true"):
-        np.testing.assert_allclose(
-            [answer["probabilities"][label] for answer in online],
-            [float(row[f"probability_{label}"]) for row in batch],
-            rtol=1e-9,
-            atol=0,
-        )
+        assert [answer["probabilities"][label] for answer in online] == [
+            float(row[f"probability_{label}"]) for row in batch
+        ]
+
+
+def test_flights_one_by_one_by_a_model_of_sums(tmp_path: Path) -> None:
+    settings = replace(FLIGHTS, target="origin", exclude=("late",), estimator="logistic")
+    train(replace(settings, data=NOVEMBER, models_dir=tmp_path))
+    output = tmp_path / "out.csv"
+    batch_predict(BatchSettings(str(NOVEMBER), str(output), "flights", models_dir=tmp_path))
+    columns = ModelStore(tmp_path).artifact("flights").manifest.contract.columns
+    with ready_client(ServeSettings("flights", models_dir=tmp_path)) as client:
+        for flight, row in list(zip(read_csv(NOVEMBER), read_csv(output), strict=True))[:500]:
+            record = {column.name: as_json(column, flight[column.name]) for column in columns}
+            [answer] = client.post("/predict", json=record).json()["predictions"]
+            for label, share in answer["probabilities"].items():
+                assert share == float(row[f"probability_{label}"])

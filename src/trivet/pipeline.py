@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.utils import get_tags
 
 from trivet.errors import SettingsError, did_you_mean
 from trivet.model.transforms import timestamp_parts, within_float32
@@ -65,18 +67,58 @@ def build_pipeline(
     if features == "native":  # the categories come first, see _by_kind
         derived["categorical_features"] = list(range(len([*contract.of_kind("category")])))
     model.set_params(**{name: value for name, value in derived.items() if name in known})
-    model.set_params(**_with_labels(params, contract))
-    return Pipeline([("features", FEATURES[features](contract)), ("estimator", model)])
+    model.set_params(
+        **{
+            param: _positions(param, value, contract, features) if param in OF_COLUMNS else value
+            for param, value in params.items()
+        }
+    )
+    steps = FEATURES[features](contract)
+    if not get_tags(model).input_tags.sparse:
+        steps.set_params(sparse_threshold=0)  # no sparse matrix, however many categories there are
+    return Pipeline([("features", steps), ("estimator", model)])
 
 
-def _with_labels(params: Mapping[str, Any], contract: Contract) -> Mapping[str, Any]:
-    """The parameters, with class weights by label: a settings file has the labels as text."""
-    weights = params.get("class_weight")
-    if not isinstance(weights, Mapping):
-        return params
-    labels = dict(zip(contract.target.label_names, contract.target.labels, strict=True))
-    weights = {labels.get(name, name): weight for name, weight in weights.items()}
-    return {**params, "class_weight": weights}
+#: Parameters that are about columns, and how they name those.
+OF_COLUMNS = {
+    "categorical_features": '["{0}"]',
+    "interaction_cst": '[["{0}", "{1}"]]',
+    "monotonic_cst": '{{"{0}": 1}}',
+}
+
+
+def _positions(param: str, value: Any, contract: Contract, features: str) -> Any:
+    """The value of a parameter that names columns, with the positions of their features instead.
+
+    Text and None, which name no column, are left as they are. Raises `SettingsError`.
+    """
+    if value is None or isinstance(value, str):
+        return value
+    if features == "scaled":
+        raise SettingsError(
+            f"{param}: columns have no position of their own among 'scaled' features; use "
+            "--features native or imputed"
+        )
+    form: Any = Mapping if param == "monotonic_cst" else (list, tuple)
+    groups = value if param == "interaction_cst" and isinstance(value, form) else [value]
+    if not all(isinstance(each, form) and all(isinstance(n, str) for n in each) for each in groups):
+        ordered = contract.of_kind("number", "integer", "boolean")
+        example = OF_COLUMNS[param].format(*[*ordered, *contract.feature_names * 2][:2])
+        raise SettingsError(f"{param}: give features by name, such as {example}, not by position")
+    kinds = {column.name: column.kind for column in contract.columns}
+    for name in chain(*groups):
+        if name not in kinds:
+            raise SettingsError(f"{param}: there is no feature {name!r}{did_you_mean(name, kinds)}")
+        if param == "monotonic_cst" and kinds[name] in ("category", "timestamp"):
+            only = "only a number, an integer or a boolean has an order"
+            raise SettingsError(f"{param}: {name!r} is a {kinds[name]}; {only}")
+    # As _by_kind orders them. A timestamp makes four features, any other column one.
+    order = [name for _, _, names in FEATURES[features](contract).transformers for name in names]
+    order = [name for name in order for _ in range(4 if kinds[name] == "timestamp" else 1)]
+    if param == "monotonic_cst":
+        return [value.get(name, 0) for name in order]
+    places = [[at for at, name in enumerate(order) if name in names] for names in groups]
+    return places if param == "interaction_cst" else places[0]
 
 
 def _native_features(contract: Contract) -> ColumnTransformer:
@@ -88,8 +130,12 @@ def _native_features(contract: Contract) -> ColumnTransformer:
 
 
 def _scaled_features(contract: Contract) -> ColumnTransformer:
-    """For linear estimators: no missing values, and all features on one scale."""
-    one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    """For linear estimators: no missing values, and all features on one scale.
+
+    A category that only one row has shares a feature with the others of its kind, and with all that
+    training did not see.
+    """
+    one_hot = OneHotEncoder(min_frequency=2, handle_unknown="infrequent_if_exist")
     numbers = make_pipeline(_median(add_indicator=True), StandardScaler())
     timestamps = [_median(), StandardScaler()]
     return _by_kind(contract, categories=one_hot, numbers=numbers, timestamps=timestamps)
@@ -151,7 +197,8 @@ ESTIMATORS: Mapping[str, Estimator] = {
         "imputed", {"classification": ExtraTreesClassifier, "regression": ExtraTreesRegressor}
     ),
     "logistic": Estimator("scaled", {"classification": LogisticRegression}, {"max_iter": 1000}),
-    "ridge": Estimator("scaled", {"regression": Ridge}),
+    # The tolerance is for sparse features, to which no solver has the exact answer.
+    "ridge": Estimator("scaled", {"regression": Ridge}, {"tol": 1e-8}),
 }
 
 

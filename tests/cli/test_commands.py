@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import NOVEMBER, OWN_PIPELINE, ROOT, run_trivet, write_csv
 from trivet.batch.settings import BatchSettings
 from trivet.cli.commands import main
-from trivet.cli.settings_file import load_defaults
+from trivet.cli.settings_file import literal, load_defaults
 from trivet.errors import SettingsError
 from trivet.model.store import ModelStore
 from trivet.online.settings import ServeSettings
@@ -210,6 +210,23 @@ def test_tables_stand_for_pairs(tmp_path: Path) -> None:
         "param": ["max_iter=3", 'loss="x"'],
         "kind": ["a=category"],
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("None", None),
+        ('"None"', None),
+        ("True", True),
+        ("False", False),
+        ("null", None),
+        ("1e-3", 0.001),
+        ('{"a": 1}', {"a": 1}),
+        ("none", "none"),
+    ],
+)
+def test_a_hyperparameter_is_json_or_a_word_of_python_or_text(text: str, value: object) -> None:
+    assert literal(text) == value
 
 
 @pytest.mark.parametrize(

@@ -86,12 +86,6 @@ def test_the_world_may_go_beyond_what_training_saw(
     assert len(answers.values) == len(EXTREME)
 
 
-def test_class_weights_are_given_by_label_names(table: Path, tmp_path: Path) -> None:
-    exclude = ("several", "amount")
-    artifact = fitted(table, tmp_path, exclude=exclude, params={"class_weight": {"true": 9.0}})
-    assert artifact.load_pipeline().named_steps["estimator"].class_weight == {True: 9.0}
-
-
 def test_hyperparameters_reach_the_estimator(table: Path, tmp_path: Path) -> None:
     artifact = fitted(table, tmp_path, params={"max_iter": 3})
     assert artifact.load_pipeline().named_steps["estimator"].n_iter_ == 3

@@ -133,7 +133,7 @@ def test_a_target_of_names_is_not_learnt_as_labels(learn: Learn) -> None:
 def test_counts_taken_for_labels_are_said_aloud(tmp_path: Path) -> None:
     rows = [[n % 7 + 0.5, n % 11] for n in range(400)]
     write_csv(tmp_path / "table.csv", ["x", "y"], rows)
-    said = "classification of 11 labels; --task regression if these are amounts"
+    said = "warning: classification of 11 labels; --task regression if these are amounts"
     trained = run_trivet("train", "--data", "table.csv", "--target", "y", cwd=tmp_path)
     assert said in trained.stdout.splitlines(), trained.stderr
     assert f"- {said}" in run_trivet("models", "show", cwd=tmp_path).stdout

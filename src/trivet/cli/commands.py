@@ -102,6 +102,11 @@ def main(ctx: click.Context, config: Path) -> None:
     help="Hold out whole groups of rows, such as all of a customer's, instead of random rows.",
 )
 @click.option(
+    "--weight-column",
+    metavar="COLUMN",
+    help="A number from 0 that says how much a row counts in the fit, not in the metrics.",
+)
+@click.option(
     "--kind",
     metavar="COLUMN=KIND",
     multiple=True,

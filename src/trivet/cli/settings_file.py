@@ -33,6 +33,9 @@ OWNERS = {
     "param": ("pipeline", "estimator"),
 }
 
+#: What Python calls null, true and false.
+WORDS = {"None": None, "True": True, "False": False}
+
 Section = dict[str, Any]
 
 
@@ -119,19 +122,24 @@ def _say_unused(ctx: click.Context, section: str, why: str) -> None:
 
 
 def pairs(option: str, texts: tuple[str, ...]) -> list[tuple[str, str]]:
-    """NAME=VALUE texts, split at the last ``=``: a name may contain one, a value may not."""
+    """NAME=VALUE texts, split at the first ``=`` for a parameter, and at the last for a column."""
     for text in texts:
         if "=" not in text:
             raise SettingsError(f"--{option} {text}: write it as NAME=VALUE")
-    return [(name, value) for name, _, value in (text.rpartition("=") for text in texts)]
+    split = str.partition if option == "param" else str.rpartition
+    return [(name, value) for name, _, value in (split(text, "=") for text in texts)]
 
 
 def literal(text: str) -> Any:
-    """The value of a hyperparameter: parsed as JSON if possible, otherwise the text itself."""
+    """The value of a hyperparameter: JSON, or a word of Python's, or else the text itself.
+
+    The words may be quoted: TOML has no other way to write None.
+    """
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except json.JSONDecodeError:
-        return text
+        value = text
+    return WORDS.get(value, value) if isinstance(value, str) else value
 
 
 def _defaults(where: str, group: click.Group, sections: Section, shared: Section) -> Section:

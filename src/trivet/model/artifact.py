@@ -88,7 +88,7 @@ class Manifest(Frozen):
     """Everything known about a model.
 
     ``not_compiled`` says why it has no compiled form, and is None if it has one. ``warnings`` are
-    what a reader of the metrics should know. ``files``
+    what a reader of the metrics should know, and what was warned of while it was fitted. ``files``
     holds the SHA-256 of each other file, by name, and ``seal`` that of all other fields. It shows
     an accident or an edit; whoever can write the files can also seal them.
     """

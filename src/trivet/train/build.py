@@ -11,6 +11,7 @@ from trivet.errors import SettingsError
 from trivet.model.code import PipelineFile
 from trivet.rows.contract import Contract
 from trivet.train.settings import TrainSettings
+from trivet.train.weights import class_weight
 
 
 def build(file: PipelineFile, contract: Contract, settings: TrainSettings) -> Any:
@@ -22,11 +23,11 @@ def build(file: PipelineFile, contract: Contract, settings: TrainSettings) -> An
     signature = inspect.signature(build_pipeline)
     taken = signature.parameters
     takes_all = any(each.kind is each.VAR_KEYWORD for each in taken.values())
-    given = {
-        name: value
-        for name in ("estimator", "features", "params")
-        if (value := getattr(settings, name))
-    }
+    params = dict(settings.params)
+    if class_weight(contract.target, params) is not None:
+        del params["class_weight"]  # it is given to the rows
+    wanted = {"estimator": settings.estimator, "features": settings.features, "params": params}
+    given: dict[str, Any] = {name: value for name, value in wanted.items() if value}
     for name in given:
         if name not in taken and not takes_all:
             option = "param" if name == "params" else name

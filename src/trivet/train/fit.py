@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +14,9 @@ import pandas as pd
 from pydantic import JsonValue
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import has_fit_parameter
 
-from trivet.errors import RecordsRejected, TrainingError
+from trivet.errors import RecordsRejected, SettingsError, TrainingError
 from trivet.model.artifact import EstimatorFacts, GoldenRows
 from trivet.model.code import PipelineFile
 from trivet.model.compiled import CompiledPipeline
@@ -23,6 +27,7 @@ from trivet.rows.contract import Contract, Record, Target
 from trivet.rows.values import UNSEEN_LABEL, to_record
 from trivet.train.build import build
 from trivet.train.compile import NotCompilable
+from trivet.train.compile.features import compile_features, expanded
 from trivet.train.compile.pipeline import compile_pipeline
 from trivet.train.compile.proof import prove
 from trivet.train.evaluate import Scores, score
@@ -30,15 +35,19 @@ from trivet.train.infer import infer_contract, infer_target, needed_column, numb
 from trivet.train.settings import OnStep, TrainSettings
 from trivet.train.split import Split, split
 from trivet.train.table import TrainingTable
+from trivet.train.weights import row_weights
 
 GOLDEN_ROWS = 20
+#: Parameters that name labels or columns, for which the estimator has numbers.
+NAMING = ("class_weight", "categorical_features", "interaction_cst", "monotonic_cst")
 
 
 @dataclass(frozen=True)
 class FittedModel:
     """What a training run has made, before it is published.
 
-    ``compiled`` is the pipeline's compiled form, or the reason why it has none.
+    ``compiled`` is the pipeline's compiled form, or the reason why it has none. ``warnings`` are
+    those that were raised while it was fitted.
     """
 
     pipeline: Any
@@ -64,14 +73,16 @@ def fit(
     target, values, notes = infer_target(table, settings)
     parts = _split(table, target, values, settings)
     training, held_out = parts.fitted, parts.held_out
+    weights = row_weights(table, target, values, training, settings)
     contract, fitted, kept = infer_contract(table, target, training, held_out, settings)
     learnt, truth = values[training], values[held_out]
     baseline, labels = _baseline(target, learnt, truth), _labels(target, learnt)
     pipeline = build(code, contract, settings)
+    _require_takes_weights(pipeline, weights)
     on_step("fitting")
     frames = [to_frame(fitted, contract)]
     del values, training, held_out, fitted, learnt  # free what fitting does not need
-    _fit(pipeline, frames, labels)
+    warned = _fit(pipeline, frames, labels, weights, contract)
     _require_order_of_labels(pipeline, target)
     on_step("proving")
     model = FittedPipeline(contract, pipeline)
@@ -86,7 +97,7 @@ def fit(
         golden=golden,
         rows_fitted=len(labels),
         rows_held_out=len(truth),
-        warnings=(*notes, *parts.warnings),
+        warnings=(*notes, *parts.warnings, *warned),
     )
 
 
@@ -104,19 +115,60 @@ def _split(table: TrainingTable, target: Target, values: Rows, settings: TrainSe
     return split(target, values, settings.held_out, settings.seed, moments, groups)
 
 
-def _fit(pipeline: Any, frames: list[pd.DataFrame], truth: Any) -> None:
+def _last_step(pipeline: Any) -> Any:
+    return pipeline[-1] if isinstance(pipeline, Pipeline) else pipeline
+
+
+def _require_takes_weights(pipeline: Any, weights: Rows | None) -> None:
+    estimator = _last_step(pipeline)
+    if weights is not None and not has_fit_parameter(estimator, "sample_weight"):
+        raise SettingsError(
+            f"{type(estimator).__name__} takes no weights; leave out class_weight and "
+            "--weight-column, or choose another estimator"
+        )
+
+
+def _fit(
+    pipeline: Any, frames: list[pd.DataFrame], truth: Any, weights: Rows | None, contract: Contract
+) -> tuple[str, ...]:
     """Fit a pipeline on the one frame in ``frames``, which is removed from the list.
+
+    ``weights``, (rows,), are for the last step alone. Returns what was warned of, in a line each.
 
     A plain pipeline is fitted step by step, as its own `fit` does, so that the frame can be freed
     before the estimator is fitted.
     """
     plain = type(pipeline) is Pipeline and len(pipeline) > 1 and pipeline.memory is None
+    place = "" if plain or not isinstance(pipeline, Pipeline) else f"{pipeline.steps[-1][0]}__"
+    given = {} if weights is None else {f"{place}sample_weight": weights}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for not_for_users in (DeprecationWarning, PendingDeprecationWarning, ResourceWarning):
+            warnings.simplefilter("ignore", not_for_users)
+        try:
+            if plain:
+                frames.append(pipeline[:-1].fit_transform(frames.pop(), truth))
+            (pipeline[-1] if plain else pipeline).fit(frames.pop(), truth, **given)
+        except (ValueError, TypeError) as error:
+            what = _with_names(str(error), pipeline, contract)
+            raise TrainingError(f"scikit-learn could not fit this model: {what}") from error
+    lines = (str(each.message).strip().partition("\n")[0].rstrip(":") for each in caught)
+    return tuple(dict.fromkeys(lines))
+
+
+def _with_names(message: str, pipeline: Any, contract: Contract) -> str:
+    """A message of a pipeline's estimator with columns in place of the positions of features."""
     try:
-        if plain:
-            frames.append(pipeline[:-1].fit_transform(frames.pop(), truth))
-        (pipeline[-1] if plain else pipeline).fit(frames.pop(), truth)
-    except (ValueError, TypeError) as error:
-        raise TrainingError(f"scikit-learn could not fit this model: {error}") from error
+        features = expanded(compile_features(pipeline[:-1], contract))
+    except Exception:  # in a pipeline of a user's own anything may stand
+        return message
+    # Boosted trees count categorical features before all others.
+    first = getattr(pipeline[-1], "is_categorical_", None)
+    order = range(len(features)) if first is None else np.argsort(~first, kind="stable").tolist()
+    columns = (contract.columns[features[place].column] for place in order)
+    names = {str(at): repr(column.name) for at, column in enumerate(columns)}
+    place = re.compile(r"(?<=\bfeature )(?:at index )?(\d+)\b", re.IGNORECASE)
+    return place.sub(lambda found: names.get(found[1], found[0]), message)
 
 
 def _labels(target: Target, values: Rows) -> Any:
@@ -162,11 +214,15 @@ def _compiled(
         return f"{type(error).__name__}: {error}"
 
 
-def estimator_facts(pipeline: Any) -> EstimatorFacts:
-    """The class and the parameters of a pipeline's last step, which has been fitted."""
-    estimator = pipeline[-1] if isinstance(pipeline, Pipeline) else pipeline
+def estimator_facts(pipeline: Any, given: Mapping[str, JsonValue]) -> EstimatorFacts:
+    """The class and the parameters of a pipeline's last step, which has been fitted.
+
+    Those that name labels or columns are shown as they were ``given``.
+    """
+    estimator = _last_step(pipeline)
     kind = type(estimator)
     known = estimator.get_params(deep=False) if hasattr(estimator, "get_params") else {}
+    known |= {name: value for name, value in given.items() if name in NAMING}
     params = {name: _as_json(value) for name, value in sorted(known.items())}
     return EstimatorFacts(name=kind.__name__, params=params)
 

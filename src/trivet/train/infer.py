@@ -244,6 +244,8 @@ def _infer_column(
         return "orders the split in time"
     if name == settings.group_column:
         return "keeps rows together in the split"
+    if name == settings.weight_column:
+        return "weights the rows"
     if name in table.unusable:
         return f"{table.unusable[name]} can't be a feature"
     if values is None or values.is_empty:

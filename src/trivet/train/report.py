@@ -18,7 +18,7 @@ def render(manifest: Manifest) -> str:
     """The report of a model, in Markdown."""
     contract, data = manifest.contract, manifest.data
     notes = [f"- {_escaped(line)} (see rejected.csv)" for line in _rejected(manifest)]
-    notes += [f"- {_escaped(line)}" for line in (*_missing_words(manifest), *manifest.warnings)]
+    notes += [f"- {_escaped(line)}" for line in (*_missing_words(manifest), *_notes(manifest))]
     lines = [
         f"# {manifest.name} {manifest.version}",
         "",
@@ -64,7 +64,7 @@ def summary(manifest: Manifest, trained: bool, current: str | None) -> str:
             _rows(manifest),
             *_rejected(manifest),
             *_missing_words(manifest),
-            *manifest.warnings,
+            *_notes(manifest),
             "",
             metrics_table(manifest),
             "",
@@ -132,6 +132,13 @@ def _left_out(contract: Contract) -> list[str]:
         *(f"- {_escaped(name)}: identifier, carried through" for name in contract.identifiers),
         *(_escaped(f"- {column.name}: {column.reason}") for column in contract.left_out),
     ]
+
+
+def _notes(manifest: Manifest) -> list[str]:
+    """What to know about the fit, one line each."""
+    column = manifest.settings.get("weight_column")
+    weighted = f"weighted by `{column}` to fit; the metrics count every held-out row once"
+    return [*([weighted] if column else []), *(f"warning: {each}" for each in manifest.warnings)]
 
 
 def _compiled(manifest: Manifest) -> str:

@@ -143,7 +143,7 @@ def _fitted(
         version=version,
         created=datetime.now(UTC).replace(microsecond=0),
         contract=model.contract,
-        estimator=estimator_facts(model.pipeline),
+        estimator=estimator_facts(model.pipeline, settings.params),
         metrics=model.metrics,
         baseline=model.baseline,
         settings=settings.shaping(),

@@ -30,10 +30,11 @@ NOT_SHAPING = {"data", "pipeline", "max_rejected", "model", "models_dir", "promo
 class TrainSettings:
     """Settings of one training run; raises `SettingsError` for one that cannot be used.
 
-    ``data`` is a path or an address, as `find_sources` takes it. ``na_values`` are the words that
-    mean a missing value; empty text always does. ``sample_rows`` limits how many rows are used: a
-    random sample, drawn with ``seed``. ``pipeline`` is the file that builds the pipeline, by
-    default the package's own; ``estimator``, ``features`` and ``params`` are for it.
+    ``data`` is a path or an address, as `find_sources` takes it. ``weight_column`` says how much a
+    row counts in the fit; the metrics count each row once. ``na_values`` are the words that mean a
+    missing value; empty text always does. ``sample_rows`` limits how many rows are used: a random
+    sample, drawn with ``seed``. ``pipeline`` is the file that builds the pipeline, by default the
+    package's own; ``estimator``, ``features`` and ``params`` are for it.
     """
 
     data: str | Path
@@ -42,6 +43,7 @@ class TrainSettings:
     exclude: tuple[str, ...] | list[str] = ()
     time_column: str | None = None
     group_column: str | None = None
+    weight_column: str | None = None
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     forms: Mapping[str, Form] = field(default_factory=dict)
     nullable: tuple[str, ...] | list[str] = ()

@@ -100,7 +100,8 @@ def read_training_table(
     if len({source.format for source in sources}) > 1:
         raise TableError(f"{name}: holds files of several formats; train on files of one")
     files = [readers.columns(source, settings.delimiter) for source in sources]
-    needed = {settings.target, settings.time_column, settings.group_column}
+    of_rows = (settings.time_column, settings.group_column, settings.weight_column)
+    needed = {settings.target, *of_rows}
     wanted = Wanted(skipped=frozenset({*settings.identifiers, *settings.exclude} - needed))
     words = tuple(settings.na_values)
     sample = settings.sample_rows

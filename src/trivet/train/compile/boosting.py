@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from trivet.model.compiled import CompiledPipeline, Link, Spec
 from trivet.model.features import Feature
 from trivet.train.compile import NotCompilable
-from trivet.train.compile.features import table_of
+from trivet.train.compile.features import Encoded, expanded, table_of
 
 #: Leaves that one word of a mask holds.
 BITS = 64
@@ -26,12 +26,12 @@ LINKS: dict[str, Link] = {
 }
 
 
-def compile_boosting(estimator: Any, features: list[Feature]) -> CompiledPipeline:
+def compile_boosting(estimator: Any, made: Sequence[Feature | Encoded]) -> CompiledPipeline:
     """The compiled pipeline of these features and fitted boosted trees; raises `NotCompilable`."""
     link = LINKS.get(type(estimator._loss.link).__name__)
     if link is None:
         raise NotCompilable(f"estimator: loss {estimator.loss!r}")
-    features, categorical = _in_estimator_order(estimator, features)
+    features, categorical = _in_estimator_order(estimator, expanded(made))
     trees = [tree for iteration in estimator._predictors for tree in iteration]
     cuts = [CODES if at < categorical else _thresholds(trees, at) for at in range(len(features))]
     starts = np.cumsum([0, *(len(each) + 2 for each in cuts)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,10 @@ from trivet.model.compiled import CompiledPipeline, Link, Spec
 from trivet.model.features import Feature
 from trivet.train.compile import NotCompilable
 from trivet.train.compile.boosting import compile_boosting
+from trivet.train.compile.features import Encoded, expanded, table_of
 
 
-def compile_estimator(estimator: Any, features: list[Feature]) -> CompiledPipeline:
+def compile_estimator(estimator: Any, features: Sequence[Feature | Encoded]) -> CompiledPipeline:
     """The compiled pipeline of these features and a fitted estimator; raises `NotCompilable`."""
     for kinds, compile_kind in ESTIMATORS.items():
         if type(estimator) in kinds:
@@ -33,7 +34,7 @@ def compile_estimator(estimator: Any, features: list[Feature]) -> CompiledPipeli
     raise NotCompilable(f"estimator: {type(estimator).__name__}")
 
 
-def _forest(estimator: Any, features: list[Feature]) -> CompiledPipeline:
+def _forest(estimator: Any, features: Sequence[Feature | Encoded]) -> CompiledPipeline:
     trees = [each.tree_ for each in estimator.estimators_]
     roots = np.cumsum([0, *(tree.node_count for tree in trees[:-1])])
     children = []
@@ -53,21 +54,37 @@ def _forest(estimator: Any, features: list[Feature]) -> CompiledPipeline:
         "values": values / values.sum(axis=1, keepdims=True) if classifier else values,
     }
     link: Link = "shares" if classifier else "identity"
-    return CompiledPipeline(Spec(features=tuple(features), model="forest", link=link), arrays)
+    spec = Spec(features=tuple(expanded(features)), model="forest", link=link)
+    return CompiledPipeline(spec, arrays)
 
 
-def _linear(estimator: Any, features: list[Feature]) -> CompiledPipeline:
+def _linear(estimator: Any, features: Sequence[Feature | Encoded]) -> CompiledPipeline:
+    """Categories take one feature a score, whose table holds what they add to it."""
+    learnt = np.atleast_2d(estimator.coef_).T
+    folded: list[Feature] = []
+    coefficients = []
+    for feature in features:
+        width = feature.values.shape[1] if isinstance(feature, Encoded) else 1
+        own, learnt = learnt[:width], learnt[width:]
+        if isinstance(feature, Encoded):
+            tables = map(table_of, (feature.values @ own).T)
+            folded += [Feature(column=feature.column, table=table) for table in tables]
+            own = np.eye(own.shape[1])
+        else:
+            folded.append(feature)
+        coefficients.append(own)
     arrays = {
-        "coefficients": np.ascontiguousarray(np.atleast_2d(estimator.coef_).T),
+        "coefficients": np.concatenate(coefficients),
         "intercept": np.atleast_1d(estimator.intercept_).astype(np.float64),
     }
     link: Link = "identity"
     if isinstance(estimator, LogisticRegression):
         link = "logit" if len(estimator.classes_) == 2 else "softmax"
-    return CompiledPipeline(Spec(features=tuple(features), model="linear", link=link), arrays)
+    return CompiledPipeline(Spec(features=tuple(folded), model="linear", link=link), arrays)
 
 
-ESTIMATORS: dict[tuple[type, ...], Callable[[Any, list[Feature]], CompiledPipeline]] = {
+Features = Sequence[Feature | Encoded]
+ESTIMATORS: dict[tuple[type, ...], Callable[[Any, Features], CompiledPipeline]] = {
     (HistGradientBoostingClassifier, HistGradientBoostingRegressor): compile_boosting,
     (RandomForestClassifier, RandomForestRegressor): _forest,
     (ExtraTreesClassifier, ExtraTreesRegressor): _forest,

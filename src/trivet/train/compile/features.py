@@ -5,8 +5,8 @@ Encoders are not read but asked: a table holds what one makes of each category.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,13 +22,27 @@ from trivet.rows.contract import Contract
 from trivet.rows.values import UNSEEN_LABEL
 from trivet.train.compile import NotCompilable
 
+#: The most values that the tables of a one-hot encoding may hold together.
+MOST_VALUES = 2**20
 
-def compile_features(steps: Pipeline, contract: Contract) -> list[Feature]:
+
+class Encoded(NamedTuple):
+    """Adjacent features of one category column.
+
+    ``values`` is what the encoder makes of each category, of none, and of an unseen one: (values x
+    features), sparse or not.
+    """
+
+    column: int
+    values: Any
+
+
+def compile_features(steps: Pipeline, contract: Contract) -> list[Feature | Encoded]:
     """The features that one fitted `ColumnTransformer` makes; raises `NotCompilable`."""
     if len(steps) != 1 or not isinstance(steps[0], ColumnTransformer):
         raise NotCompilable("features: not one ColumnTransformer")
     positions = {name: position for position, name in enumerate(contract.feature_names)}
-    compiled: list[Feature] = []
+    compiled: list[Feature | Encoded] = []
     for name, transformer, columns in steps[0].transformers_:
         if isinstance(transformer, str) and transformer == "drop":
             continue
@@ -40,20 +54,36 @@ def compile_features(steps: Pipeline, contract: Contract) -> list[Feature]:
     return compiled
 
 
+def expanded(features: Sequence[Feature | Encoded]) -> list[Feature]:
+    """The features one by one, each with a table; raises `NotCompilable` for tables too large."""
+    each: list[Feature] = []
+    for feature in features:
+        if isinstance(feature, Feature):
+            each.append(feature)
+            continue
+        column, values = feature
+        if values.shape[0] * values.shape[1] > MOST_VALUES:
+            size = f"{values.shape[0]:,} values in {values.shape[1]:,} features"
+            raise NotCompilable(f"features: a one-hot encoding of {size}")
+        dense = values.toarray() if hasattr(values, "toarray") else values
+        each += [Feature(column=column, table=table_of(table)) for table in dense.T]
+    return each
+
+
 def table_of(values: NDArray[Any]) -> tuple[float | None, ...]:
     """Values as the table of a `Feature`, with None for NaN."""
     return tuple(None if value != value else float(value) for value in values)
 
 
 def _transformed(
-    name: str, transformer: Any, features: list[Feature], contract: Contract
-) -> list[Feature]:
+    name: str, transformer: Any, features: Sequence[Feature | Encoded], contract: Contract
+) -> Sequence[Feature | Encoded]:
     steps = transformer if isinstance(transformer, Pipeline) else [transformer]
     for step in steps:
         compile_step = STEPS.get(type(step))
         if compile_step is None:
             raise NotCompilable(f"{name}: {type(step).__name__}")
-        features = compile_step(step, features, contract)
+        features = compile_step(step, expanded(features), contract)
     return features
 
 
@@ -88,12 +118,11 @@ def _scaler(step: StandardScaler, features: list[Feature], _: Contract) -> list[
 
 def _encoder(
     step: OneHotEncoder | OrdinalEncoder, features: list[Feature], contract: Contract
-) -> list[Feature]:
-    """Features with tables: what the encoder makes of each category, none, and an unseen one."""
+) -> list[Encoded]:
     names = [contract.columns[each.column].name for each in features]
     known = [contract.columns[each.column].categories for each in features]
     widths = getattr(step, "_n_features_outs", [1] * len(features))
-    encoded: list[Feature] = []
+    encoded: list[Encoded] = []
     start = 0
     for feature, name, categories, width in zip(features, names, known, widths, strict=True):
         asked = [*categories, np.nan, UNSEEN_LABEL]
@@ -103,11 +132,11 @@ def _encoder(
         answers = answers.toarray() if hasattr(answers, "toarray") else np.asarray(answers)
         answers = answers[:, start : start + width]
         start += width
-        encoded += [feature.model_copy(update={"table": table_of(each)}) for each in answers.T]
+        encoded.append(Encoded(feature.column, answers))
     return encoded
 
 
-STEPS: dict[type, Callable[[Any, list[Feature], Contract], list[Feature]]] = {
+STEPS: dict[type, Callable[[Any, list[Feature], Contract], Sequence[Feature | Encoded]]] = {
     FunctionTransformer: _function,
     SimpleImputer: _imputer,
     StandardScaler: _scaler,
