@@ -22,7 +22,13 @@ from trivet.online.settings import ServeSettings
 from trivet.train.settings import TrainSettings
 
 #: Options that are called otherwise than their setting, because each use of them adds one.
-SINGULAR = {"identifiers": "id", "kinds": "kind", "params": "param"}
+SINGULAR = {
+    "identifiers": "id",
+    "kinds": "kind",
+    "forms": "form",
+    "params": "param",
+    "na_values": "na_value",
+}
 
 
 def commands(group: click.Group, path: str = "trivet") -> Iterator[tuple[str, click.Command]]:

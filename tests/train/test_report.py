@@ -35,7 +35,7 @@ def test_a_label_may_be_called_na(tmp_path: Path) -> None:
     assert "read as missing" not in trained.stdout
     assert trained.returncode == 0, trained.stderr
     shown = run_trivet("models", "show", cwd=tmp_path).stdout
-    assert "Classification of `country`" in shown
+    assert "Classification of country" in shown
 
 
 def test_no_column_is_left_out(tmp_path: Path) -> None:

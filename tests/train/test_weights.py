@@ -194,7 +194,7 @@ def test_a_column_weighs_the_rows(table: Path, tmp_path: Path, estimator: str) -
     assert reasons["weight"] == "weights the rows"
     assert weighted.manifest.settings["weight_column"] == "weight"
     report = weighted.read("report.md").decode()
-    assert "weighted by `weight` to fit; the metrics count every held-out row once" in report
+    assert "fitted with the weights of weight; the metrics count every held-out row once" in report
 
 
 def test_weights_of_rows_and_of_labels_multiply(table: Path, tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_weights_of_rows_and_of_labels_multiply(table: Path, tmp_path: Path) -> 
         (
             ["", "-1"],
             TableError,
-            r"^weight column 'w' holds an empty cell in .*: line 2, '-1' in .*: line 3; a",
+            r"^weight column 'w' holds no value in .*: line 2, '-1' in .*: line 3; a",
         ),
         (
             ["-1"] * 9,
@@ -242,4 +242,4 @@ def test_a_row_without_a_target_needs_no_weight(tmp_path: Path) -> None:
         "train", "--data", table, "--target", "y", "--weight-column", "w", cwd=tmp_path
     )
     assert result.returncode == 0, result.stderr
-    assert "weighted by `w` to fit" in result.stdout
+    assert "fitted with the weights of w; the metrics" in result.stdout

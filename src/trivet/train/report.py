@@ -137,7 +137,7 @@ def _left_out(contract: Contract) -> list[str]:
 def _notes(manifest: Manifest) -> list[str]:
     """What to know about the fit, one line each."""
     column = manifest.settings.get("weight_column")
-    weighted = f"weighted by `{column}` to fit; the metrics count every held-out row once"
+    weighted = f"fitted with the weights of {column}; the metrics count every held-out row once"
     return [*([weighted] if column else []), *(f"warning: {each}" for each in manifest.warnings)]
 
 
