@@ -39,9 +39,11 @@ def train(
     seeds: range,
 ) -> Plain:
     """Fit and measure once per seed, on a table that is split as `trivet train` splits it."""
-    table = pd.read_csv(path, sep=delimiter, low_memory=False).dropna(subset=[target])
+    table = pd.read_csv(path, sep=delimiter, low_memory=False)
+    dropped = {*dropped, *(name for name in table if counts_rows(table[name]))}
+    table = table.dropna(subset=[target])
     moments = pd.to_datetime(table[time_column], format="ISO8601") if time_column else None
-    names = [*dropped, *([time_column] if time_column else [])]
+    names = [*dropped | ({time_column} if time_column else set())]
     features, truth = with_date_parts(table.drop(columns=[*names, target]), dates), table[target]
     scores = []
     for seed in seeds:
@@ -51,6 +53,12 @@ def train(
         scores.append(score(model, task, features.loc[held_out], truth.loc[held_out]))
     classes = () if task == "regression" else tuple(sorted(map(name_of, truth.unique())))
     return Plain(len(table), classes, tuple(scores))
+
+
+def counts_rows(values: pd.Series) -> bool:
+    """Whether a column holds the numbers of the rows, from whatever start and in any order."""
+    whole = pd.api.types.is_integer_dtype(values) and values.is_unique
+    return bool(whole and values.max() - values.min() == len(values) - 1)
 
 
 def drawn(truth: pd.Series, task: str, seed: int) -> list[pd.Index]:
@@ -70,7 +78,7 @@ def last(moments: pd.Series, seed: int) -> list[pd.Index]:
 def with_date_parts(table: pd.DataFrame, dates: Mapping[str, str]) -> pd.DataFrame:
     """The table with numbers in place of its dates."""
     parts = {}
-    for name in dates.keys() & set(table):
+    for name in (each for each in dates if each in table):
         moments = pd.to_datetime(table.pop(name), format=dates[name])
         for part in ("year", "month", "day", "dayofweek", "hour"):
             parts[f"{name} {part}"] = getattr(moments.dt, part)
