@@ -1,4 +1,4 @@
-.PHONY: bench-compiled bench-online bench-train bench-batch bench-images
+.PHONY: bench-compiled bench-online bench-train bench-batch bench-images bench-tables
 
 bench-compiled: train ## compare the compiled model with its pipeline
 	$(BIN)/python bench/compiled.py
@@ -14,3 +14,6 @@ bench-batch: setup ## measure batch inference and its peers into bench/results/b
 
 bench-images: setup ## measure image sizes and rebuild times into bench/results/images.md
 	$(BIN)/python bench/images.py
+
+bench-tables: setup ## train on real tables of many kinds beside a plain script, into bench/results/tables.md
+	$(BIN)/python bench/tables.py

