@@ -18,6 +18,7 @@ from trivet.online.settings import ServeSettings
 from trivet.train.settings import TrainSettings
 
 ROWS = 300
+NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "June", "Jul", "Aug", "Sept", "Oct", "Nov", "Dec")
 #: How a number from 0 to 299 is written, the form, its unit, and what it is read as.
 WAYS: dict[str, tuple[Callable[[int], str], str, str, Callable[[int], float | str]]] = {
     "money": (lambda n: f"${n * 1111:,}.50", "decimal point", "$", lambda n: n * 1111 + 0.5),
@@ -38,6 +39,30 @@ WAYS: dict[str, tuple[Callable[[int], str], str, str, Callable[[int], float | st
         "month/day/year",
         "",
         lambda n: f"{2000 + n}-{n % 12 + 1:02}-{n % 28 + 1:02}T00:00:00Z",
+    ),
+    "days of short years": (
+        lambda n: f"{n % 12 + 1}/{n % 28 + 1}/{n // 10 + 10} 0:00",
+        "month/day/year",
+        "",
+        lambda n: f"{2010 + n // 10}-{n % 12 + 1:02}-{n % 28 + 1:02}T00:00:00Z",
+    ),
+    "years first": (
+        lambda n: f"{2000 + n}/{n % 12 + 1:02}/{n % 28 + 1:02}",
+        "year/month/day",
+        "",
+        lambda n: f"{2000 + n}-{n % 12 + 1:02}-{n % 28 + 1:02}T00:00:00Z",
+    ),
+    "names of months": (
+        lambda n: f"{NAMES[n % 12]} {n % 28 + 1}, {2000 + n}",
+        "month name",
+        "",
+        lambda n: f"{2000 + n}-{n % 12 + 1:02}-{n % 28 + 1:02}T00:00:00Z",
+    ),
+    "months and years": (
+        lambda n: f"{NAMES[n % 12]}-{2000 + n}",
+        "month name",
+        "",
+        lambda n: f"{2000 + n}-{n % 12 + 1:02}-01T00:00:00Z",
     ),
     "times": (lambda n: f"{n // 60:02}:{n % 60:02}", "hour:minute", "", lambda n: n),
     "months": (
@@ -128,11 +153,13 @@ def test_another_unit_is_a_fault(tmp_path: Path) -> None:
     [
         [f"{n:03}" for n in range(100)] * 3,
         ["7.10", "7.9", "7.10.1"] * 100,
+        ["1.2.10", "1.2.11"] * 150,
+        ["Mayor 5 2010", "Marco 5 2010"] * 150,
         ["$5", "€5", "£7"] * 100,
         ["SKU 17", "SKU 18"] * 150,
         ["10.0.0.1", "10.0.0.2"] * 150,
     ],
-    ids=["codes", "versions", "currencies", "articles", "addresses"],
+    ids=["codes", "versions", "short versions", "names", "currencies", "articles", "addresses"],
 )
 def test_what_only_looks_so_stays_text(tmp_path: Path, texts: list[str]) -> None:
     column = trained(tmp_path, texts).contract.columns[0]

@@ -138,7 +138,7 @@ def test_whole_decimals_are_integers() -> None:
 @pytest.mark.parametrize("name", ["table.csv", "table.parquet"])
 def test_words_for_a_missing_value_are_missing_in_columns_of_every_kind(name: str) -> None:
     for values, kind in [
-        (["true", "NA", "False", "none"], "boolean"),
+        (["true", "NA", "False", "None"], "boolean"),
         (["1", "None", "2", "3"], "integer"),
         (["2013-01-01", "n/a", "2013-02-01", "2013-02-02"], "timestamp"),
         (["EWR", " null ", "JFK", "NaN"], "category"),

@@ -161,15 +161,14 @@ def test_a_warning_while_fitting_is_told_once(table: Path, tmp_path: Path) -> No
     )
     assert result.stdout.count(f"warning: {said}\n") == 1
     artifact = ModelStore(tmp_path / "models").artifact("model")
-    assert artifact.manifest.warnings == (said,)
+    assert artifact.manifest.warnings.count(said) == 1
     assert f"\n- warning: {said}\n" in artifact.read("report.md").decode()
 
 
 def test_a_warning_of_many_lines_is_told_in_one(table: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"target": "group", "estimator": "logistic"}
     artifact = fitted(table, tmp_path, params={"max_iter": 2}, **options)
-    assert artifact.manifest.warnings == (
-        "lbfgs failed to converge after 2 iteration(s) (status=1)",
-    )
+    said = "lbfgs failed to converge after 2 iteration(s) (status=1)"
+    assert said in artifact.manifest.warnings
     artifact = fitted(table, tmp_path, **options)
-    assert artifact.manifest.warnings == ()
+    assert said not in artifact.manifest.warnings

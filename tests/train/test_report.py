@@ -27,7 +27,9 @@ def test_cells_that_a_word_makes_missing_are_counted(tmp_path: Path, target: str
 
 
 def test_a_label_may_be_called_na(tmp_path: Path) -> None:
-    write_csv(tmp_path / "in.csv", ["country", "x"], [[("NA", "DE")[n % 2], n] for n in range(80)])
+    write_csv(
+        tmp_path / "in.csv", ["country", "x"], [[("NA", "DE")[n % 2], n % 9] for n in range(80)]
+    )
     options = ("--data", "in.csv", "--target", "country", "--param", "max_iter=5")
     refused = run_trivet("train", *options, cwd=tmp_path)
     assert "has 1 label(s)" in refused.stderr

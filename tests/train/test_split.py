@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,10 @@ Learn = Callable[..., Manifest]
 def learn(tmp_path: Path) -> Learn:
     """Trains on rows of (t, x, y)."""
 
-    def learn(rows: list[list[object]], **options: Any) -> Manifest:
-        table = write_csv(tmp_path / "table.csv", ["t", "x", "y"], rows)
+    def learn(
+        rows: list[list[object]], header: Sequence[str] = ("t", "x", "y"), **options: Any
+    ) -> Manifest:
+        table = write_csv(tmp_path / "table.csv", header, rows)
         settings = {"estimator": "logistic", "models_dir": tmp_path / "models", **options}
         return train(TrainSettings(table, "y", **settings)).manifest
 
@@ -141,3 +143,26 @@ def test_counts_taken_for_labels_are_said_aloud(tmp_path: Path) -> None:
         *("train", "--data", "table.csv", "--target", "y", "--task", "classification"), cwd=tmp_path
     )
     assert said not in meant.stdout
+
+
+@pytest.mark.parametrize(("first", "name"), [(1, "t"), (0, "t"), (5, "rownames")])
+def test_numbers_of_rows_are_no_feature(learn: Learn, first: int, name: str) -> None:
+    rows: list[list[object]] = [[n + first, n * 3 % 7, n / 400] for n in range(400)]
+    manifest = learn(rows, estimator="ridge", header=[name, "x", "y"])
+    assert manifest.contract.feature_names == ("x",)
+    assert "an identifier in disguise: " in manifest.contract.left_out[0].reason
+    assert (manifest.metrics["r2"] or 0) < 0.1
+
+
+def test_years_in_a_row_are_a_feature(learn: Learn) -> None:
+    rows: list[list[object]] = [[1871 + n, n * 3 % 7, n / 100] for n in range(100)]
+    assert learn(rows, estimator="ridge").contract.feature_names == ("t", "x")
+
+
+def test_a_model_worse_than_its_baseline_says_so(learn: Learn) -> None:
+    random = np.random.default_rng(0)
+    rows: list[list[object]] = [
+        [n % 9, random.random(), "ab"[int(random.random() < 0.5)]] for n in range(300)
+    ]
+    warnings = learn(rows, estimator="random_forest", params={"n_estimators": 5}).warnings
+    assert any(line.startswith("worse than the baseline: log_loss ") for line in warnings)

@@ -129,7 +129,7 @@ def main(ctx: click.Context, config: Path) -> None:
     metavar="TEXT",
     multiple=True,
     default=MISSING_WORDS,
-    help="A text that means a missing value, in any case. Repeatable; replaces the default list. "
+    help="A text that means a missing value. Repeatable; replaces the default list. "
     'With "" alone, only an empty cell is missing, and NA is a label.',
 )
 @click.option(

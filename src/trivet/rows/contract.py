@@ -19,6 +19,8 @@ Form = Literal[
     "day.month.year",
     "day/month/year",
     "month/day/year",
+    "year/month/day",
+    "month name",
     "year-month",
     "hour:minute",
 ]
@@ -28,7 +30,7 @@ Record = dict[str, Value]
 
 
 #: Words for a missing value, unless training is told of others.
-MISSING_WORDS = ("NA", "N/A", "NaN", "null", "None")
+MISSING_WORDS = ("NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None")
 
 
 class Frozen(BaseModel):

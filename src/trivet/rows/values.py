@@ -135,13 +135,13 @@ def column_encoder(column: Column, words: Iterable[str] = ()) -> Encoder:
 
 def compared(words: Iterable[str]) -> frozenset[str]:
     """Words for a missing value as `is_missing` compares them, empty text among them."""
-    return frozenset({"", *(word.strip().lower() for word in words)})
+    return frozenset({"", *(word.strip() for word in words)})
 
 
 def is_missing(value: object, words: frozenset[str]) -> bool:
     """Whether a value of JSON means a missing one; ``words`` are `compared`."""
     if type(value) is str:
-        return value.strip().lower() in words
+        return value.strip() in words
     return value is None or value != value
 
 

@@ -8,6 +8,8 @@ decimal comma         1.234,50  1 234,5 €  12,5 %       the same
 day.month.year        31.12.2024  31.12.2024 08:30      the moment, in UTC
 day/month/year        31/12/2024                        the same
 month/day/year        12/31/2024                        the same
+year/month/day        2024/12/31                        the same
+month name            Dec 31, 2024  31-Dec-2024         the same; Dec-2024 is its first day
 year-month            2024-03                           the moment at which the month begins
 hour:minute           08:30  23:59:59                   minutes since midnight
 ====================  ================================  ===========================================
@@ -33,13 +35,23 @@ _NUMBER = (
 )
 _GAPS = " '\u00a0\u202f\u2019"
 _TIME = r"(?:[ T](?P<hour>\d{1,2}):(?P<minute>\d\d)(?::(?P<second>\d\d))?)?"
-_DAY, _MONTH, _YEAR = r"(?P<day>\d{1,2})", r"(?P<month>\d{1,2})", r"(?P<year>\d{4})"
+_DAY, _MONTH, _YEAR = r"(?P<day>\d{1,2})", r"(?P<month>\d{1,2})", r"(?P<year>\d{4}|(?<=/)\d\d)"
+_MONTHS = (
+    *("january", "february", "march", "april", "may", "june", "july", "august"),
+    *("september", "october", "november", "december"),
+)
+_GAP, _NAME, _NAMED = r"[-. /]+", r"(?P<name>[A-Za-z]{3,9})", r"(?P<named>[A-Za-z]{3,9})"
 _PATTERNS: dict[Form, re.Pattern[str]] = {
     "decimal point": re.compile(_NUMBER.format(unit=_UNIT, gaps="," + _GAPS, decimal=r"\.")),
     "decimal comma": re.compile(_NUMBER.format(unit=_UNIT, gaps="." + _GAPS, decimal=",")),
     "day.month.year": re.compile(rf"{_DAY}\.{_MONTH}\.{_YEAR}{_TIME}"),
     "day/month/year": re.compile(rf"{_DAY}(?P<gap>[-/]){_MONTH}(?P=gap){_YEAR}{_TIME}"),
     "month/day/year": re.compile(rf"{_MONTH}(?P<gap>[-/]){_DAY}(?P=gap){_YEAR}{_TIME}"),
+    "year/month/day": re.compile(rf"(?P<year>\d{{4}})(?P<gap>[./]){_MONTH}(?P=gap){_DAY}{_TIME}"),
+    "month name": re.compile(
+        rf"(?:{_NAME}(?:{_GAP}(?P<day>\d{{1,2}}))?,?{_GAP}|(?P<first>\d{{1,2}}){_GAP}{_NAMED}{_GAP})"
+        rf"(?P<year>\d{{4}}){_TIME}"
+    ),
     "year-month": re.compile(rf"{_YEAR}-(?P<month>\d\d)"),
     "hour:minute": re.compile(
         r"(?P<hour>[01]?\d|2[0-3]):(?P<minute>[0-5]\d)(:(?P<second>[0-5]\d))?"
@@ -122,10 +134,17 @@ def _number(found: re.Match[str]) -> Meaning | None:
 
 
 def _moment(found: re.Match[str]) -> Meaning | None:
-    parts = found.groupdict(default="0")
-    names = ("year", "month", "day", "hour", "minute", "second")
-    given = [int(parts.get(name, "0" if name != "day" else "1")) for name in names]
+    parts = {name: text for name, text in found.groupdict().items() if text}
+    year = int(parts["year"])
+    if len(parts["year"]) == 2:  # as POSIX reads it
+        year += 2000 if year < 69 else 1900
     try:
-        return Meaning(datetime(*given, tzinfo=UTC).isoformat())  # type: ignore[arg-type,misc]
+        if name := parts.get("name") or parts.get("named"):
+            month = [each.startswith(name.lower()) for each in _MONTHS].index(True) + 1
+        else:
+            month = int(parts["month"])
+        day = int(parts.get("day") or parts.get("first") or 1)
+        hour, minute, second = (int(parts.get(part, 0)) for part in ("hour", "minute", "second"))
+        return Meaning(datetime(year, month, day, hour, minute, second, tzinfo=UTC).isoformat())
     except ValueError:
         return None

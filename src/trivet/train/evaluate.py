@@ -13,6 +13,7 @@ from trivet.rows.contract import Target
 Scores = dict[str, float | None]
 Scorers = dict[str, Callable[[], float]]
 
+HIGHER_IS_BETTER = frozenset({"roc_auc", "average_precision", "accuracy", "r2"})
 NEED_TWO_TRUTHS = frozenset({"roc_auc", "average_precision", "r2"})
 
 
@@ -34,6 +35,17 @@ def score(target: Target, truth: Rows, answers: Rows) -> Scores:
         name: None if name in undefined else round(float(scorer()), 6)
         for name, scorer in scorers.items()
     }
+
+
+def worse_than(baseline: Scores, metrics: Scores) -> list[str]:
+    """A warning that names the metrics in which a model is worse than its baseline, if any."""
+    worse = [
+        f"{name} {value:.4f} instead of {reference:.4f}"
+        for name, value in metrics.items()
+        if value is not None and (reference := baseline[name]) is not None
+        if (value < reference if name in HIGHER_IS_BETTER else value > reference)
+    ]
+    return [f"worse than the baseline: {', '.join(worse)}"] if worse else []
 
 
 def _classification_scorers(truth: Rows, probabilities: Rows) -> Scorers:

@@ -30,7 +30,7 @@ from trivet.train.compile import NotCompilable
 from trivet.train.compile.features import compile_features, expanded
 from trivet.train.compile.pipeline import compile_pipeline
 from trivet.train.compile.proof import prove
-from trivet.train.evaluate import Scores, score
+from trivet.train.evaluate import Scores, score, worse_than
 from trivet.train.infer import infer_contract, infer_target, needed_column, numbers_of
 from trivet.train.settings import OnStep, TrainSettings
 from trivet.train.split import Split, split
@@ -97,7 +97,7 @@ def fit(
         golden=golden,
         rows_fitted=len(labels),
         rows_held_out=len(truth),
-        warnings=(*notes, *parts.warnings, *warned),
+        warnings=(*notes, *parts.warnings, *worse_than(baseline, metrics), *warned),
     )
 
 

@@ -36,7 +36,9 @@ PLACEHOLDERS = frozenset({"?", "-", "--", ".", "*"})
 EMPTY = "empty: no training row has a value"
 
 #: Common names of identifiers; pandas writes its row labels to a column without a name.
-IDENTIFIER_NAME = re.compile(r"|Unnamed: \d+|(.*[_\W])?(id|uuid|guid|key)", re.IGNORECASE)
+IDENTIFIER_NAME = re.compile(
+    r"|Unnamed: \d+|row_?names?|(.*[_\W])?(id|uuid|guid|key)", re.IGNORECASE
+)
 
 
 class Truth(NamedTuple):
@@ -266,6 +268,8 @@ def _infer_column(
         return EMPTY
     if not said and (reason := _unusable(name, kind, present, len(seen))):
         return reason
+    if not said and kind == "integer" and _numbers_rows(every := numbers[~np.isnan(numbers)]):
+        return _identifier(name, kind, len(every), len(every))
     ordered = kind in ("number", "integer", "timestamp")
     facts = {
         "nullable": bool(np.isnan(numbers).any()) or name in settings.nullable,
@@ -305,6 +309,12 @@ def _unusable(name: str, kind: Kind, present: Rows, rows: int) -> str | None:
         if consecutive or IDENTIFIER_NAME.fullmatch(name):
             return _identifier(name, kind, distinct, len(present))
     return None
+
+
+def _numbers_rows(values: Rows) -> bool:
+    """Whether these values, of all rows, count the rows from 0 or 1, in whatever order."""
+    counts = values.max() - values.min() == len(values) - 1 and values.min() in (0, 1)
+    return bool(counts and len(values) > 2 and len(np.unique(values)) == len(values))
 
 
 def _names_rows(name: str, different: pa.Array, present: int) -> str | None:

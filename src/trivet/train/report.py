@@ -154,7 +154,9 @@ def _escaped(text: str) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.4f}"
+    if value is None:
+        return "undefined"
+    return f"{value:.4f}" if round(value, 4) else "0.0000"  # not -0.0000
 
 
 def _span(column: Column) -> str:
