@@ -124,7 +124,7 @@ def contract_of(path: Path) -> Contract:
     """The contract that training on all rows of a file infers."""
     told = TrainSettings(path, "y", kinds=KINDS, task="regression")
     reading = read_training_table(told, find_sources(str(path), Path("unused")), lambda *_: None)
-    target, values, _ = infer_target(reading.table, told)
+    target, values, *_ = infer_target(reading.table, told)
     every = np.ones(len(values), dtype=bool)
     return infer_contract(reading.table, target, every, ~every, told)[0]
 

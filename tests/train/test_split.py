@@ -165,4 +165,33 @@ def test_a_model_worse_than_its_baseline_says_so(learn: Learn) -> None:
         [n % 9, random.random(), "ab"[int(random.random() < 0.5)]] for n in range(300)
     ]
     warnings = learn(rows, estimator="random_forest", params={"n_estimators": 5}).warnings
-    assert any(line.startswith("worse than the baseline: log_loss ") for line in warnings)
+    assert any("worse than the baseline: " in line and "log_loss" in line for line in warnings)
+
+
+def test_a_dry_run_says_what_would_be_learnt_and_publishes_nothing(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    rows: list[list[object]] = [
+        [f"order {n}", f"${n % 90},000", random.choice(["a", ""]), n % 3] for n in range(300)
+    ]
+    write_csv(tmp_path / "table.csv", ["order", "price", "group", "y"], rows)
+    options = ("--data", "table.csv", "--target", "y", "--dry-run")
+    said = run_trivet("train", *options, cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.splitlines() == [
+        "classification of y: 0, 1, 2 (it has at most 20 different whole numbers)",
+        "300 rows: 240 to fit, 60 held out (drawn at random), 0 dropped: no target value",
+        "warning: classification of 3 labels; --task regression if these are amounts",
+        "left out order: an identifier in disguise: 240 different values in 240 rows "
+        "(--kind order=category keeps it)",
+        "",
+        "| feature | kind | missing | range or categories |",
+        "|---|---|---:|---|",
+        "| price | number | 0.0% | 0.0 to 89000.0 |",
+        said.stdout.splitlines()[8],
+        "",
+        "nothing was trained: --dry-run",
+    ]
+    assert said.stdout.splitlines()[8].startswith("| group | category | ")
+    assert not (tmp_path / "models").exists()
+    wrong = run_trivet("train", *options, "--estimator", "ridge", cwd=tmp_path)
+    assert "'ridge' is not an estimator for classification" in wrong.stderr

@@ -178,14 +178,13 @@ def main(ctx: click.Context, config: Path) -> None:
 )
 @MAX_REJECTED
 @click.option("--promote/--no-promote", help="Make the new version current.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be learnt, and how.")
 @click.option("--force", is_flag=True, help="Train even if the model is up to date.")
 @MODEL
 @MODELS_DIR
-def train(**options: Any) -> None:
+def train(dry_run: bool, **options: Any) -> None:
     """Train a model on a table and publish it."""
     limit_threads(cpu_limit())
-    from trivet.train.report import summary
-    from trivet.train.run import train
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM cleans up as Ctrl-C does
     options["identifiers"] = options.pop("id")
@@ -193,9 +192,19 @@ def train(**options: Any) -> None:
     options["kinds"] = dict(pairs("kind", options.pop("kind")))
     options["forms"] = dict(pairs("form", options.pop("form")))
     options["params"] = {name: literal(text) for name, text in pairs("param", options.pop("param"))}
+    settings = TrainSettings(**options)
     with Progress() as progress:
-        result = train(TrainSettings(**options), progress, progress.step)
-    click.echo(summary(result.manifest, result.trained, result.current))
+        if dry_run:
+            from trivet.train import plan
+
+            said = plan.dry_run(settings, progress)
+        else:
+            from trivet.train.report import summary
+            from trivet.train.run import train
+
+            result = train(settings, progress, progress.step)
+            said = summary(result.manifest, result.trained, result.current)
+    click.echo(said)
 
 
 @defaults_from(BatchSettings)

@@ -31,11 +31,9 @@ from trivet.train.compile.features import compile_features, expanded
 from trivet.train.compile.pipeline import compile_pipeline
 from trivet.train.compile.proof import prove
 from trivet.train.evaluate import Scores, score, worse_than
-from trivet.train.infer import infer_contract, infer_target, needed_column, numbers_of
+from trivet.train.plan import plan
 from trivet.train.settings import OnStep, TrainSettings
-from trivet.train.split import Split, split
 from trivet.train.table import TrainingTable
-from trivet.train.weights import row_weights
 
 GOLDEN_ROWS = 20
 #: Parameters that name labels or columns, for which the estimator has numbers.
@@ -70,18 +68,14 @@ def fit(
     ``code`` builds the pipeline. ``table`` is emptied to save memory. Raises `TrainingError`,
     `TableError` or `SettingsError`.
     """
-    target, values, notes = infer_target(table, settings)
-    parts = _split(table, target, values, settings)
-    training, held_out = parts.fitted, parts.held_out
-    weights = row_weights(table, target, values, training, settings)
-    contract, fitted, kept = infer_contract(table, target, training, held_out, settings)
-    learnt, truth = values[training], values[held_out]
+    contract, fitted, learnt, weights, kept, truth, _, notes = plan(table, settings)
+    target = contract.target
     baseline, labels = _baseline(target, learnt, truth), _labels(target, learnt)
     pipeline = build(code, contract, settings)
     _require_takes_weights(pipeline, weights)
     on_step("fitting")
     frames = [to_frame(fitted, contract)]
-    del values, training, held_out, fitted, learnt  # free what fitting does not need
+    del fitted, learnt  # free what fitting does not need
     warned = _fit(pipeline, frames, labels, weights, contract)
     _require_order_of_labels(pipeline, target)
     on_step("proving")
@@ -97,22 +91,8 @@ def fit(
         golden=golden,
         rows_fitted=len(labels),
         rows_held_out=len(truth),
-        warnings=(*notes, *parts.warnings, *worse_than(baseline, metrics), *warned),
+        warnings=(*notes, *worse_than(baseline, metrics), *warned),
     )
-
-
-def _split(table: TrainingTable, target: Target, values: Rows, settings: TrainSettings) -> Split:
-    """The rows to fit and those to hold out; what is needed for that is read from the table."""
-    moments = groups = None
-    if name := settings.time_column:
-        cells, column = needed_column(table, name, settings, "time column")
-        if column.kind not in ("timestamp", "integer", "number"):
-            raise TrainingError(f"time column {name!r} is {column.kind}; it must hold timestamps")
-        moments = numbers_of(cells, column, table)
-    elif name := settings.group_column:
-        cells, column = needed_column(table, name, settings, "group column")
-        groups = numbers_of(cells, column, table)
-    return split(target, values, settings.held_out, settings.seed, moments, groups)
 
 
 def _last_step(pipeline: Any) -> Any:

@@ -49,6 +49,7 @@ class Truth(NamedTuple):
 
     target: Target
     values: Rows
+    why: str
     notes: list[str]
 
 
@@ -71,7 +72,8 @@ def infer_target(table: TrainingTable, settings: TrainSettings) -> Truth:
     if settings.task == "regression" or (settings.task is None and _is_quantity(kind, distinct)):
         if kind not in ("number", "integer"):
             raise TrainingError(f"target {name!r} holds {kind} values; a regression needs numbers")
-        return Truth(Target(name=name, task="regression"), numbers, [])
+        why = "--task" if settings.task else f"{len(distinct):,} different numbers"
+        return Truth(Target(name=name, task="regression"), numbers, why, [])
     if kind == "number" and (distinct != np.floor(distinct)).any():
         raise TrainingError(
             f"target {name!r} holds fractions, which can't be labels; use --task regression"
@@ -96,7 +98,18 @@ def infer_target(table: TrainingTable, settings: TrainSettings) -> Truth:
         notes.insert(
             0, f"classification of {len(labels)} labels; --task regression if these are amounts"
         )
-    return Truth(Target(name=name, task="classification", labels=tuple(labels)), positions, notes)
+    why = "--task" if settings.task else _LABELS[kind]
+    found = Target(name=name, task="classification", labels=tuple(labels))
+    return Truth(found, positions, why, notes)
+
+
+#: Why a target of a kind is learnt as labels, if nobody says so.
+_LABELS: dict[Kind, str] = {
+    "category": "its values are text",
+    "boolean": "its values are true and false",
+    "integer": f"it has at most {MOST_LABELS} different whole numbers",
+    "number": f"it has at most {MOST_LABELS} different whole numbers",
+}
 
 
 def numbers_of(values: Values, column: Column, table: TrainingTable) -> Rows:

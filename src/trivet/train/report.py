@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from trivet.model.artifact import Manifest
+from pydantic import JsonValue
+
+from trivet.model.artifact import Manifest, RowCounts
 from trivet.rows.contract import Column, Contract
 
 #: The most categories, or columns, that a line lists.
@@ -18,7 +20,8 @@ def render(manifest: Manifest) -> str:
     """The report of a model, in Markdown."""
     contract, data = manifest.contract, manifest.data
     notes = [f"- {_escaped(line)} (see rejected.csv)" for line in _rejected(manifest)]
-    notes += [f"- {_escaped(line)}" for line in (*_missing_words(manifest), *_notes(manifest))]
+    said = (*missing_words(data.missing_words), *_notes(manifest))
+    notes += [f"- {_escaped(line)}" for line in said]
     lines = [
         f"# {manifest.name} {manifest.version}",
         "",
@@ -26,7 +29,7 @@ def render(manifest: Manifest) -> str:
         f"{manifest.estimator.name}, trained {manifest.created:%Y-%m-%d %H:%M} UTC "
         f"on {_escaped(data.file)} (SHA-256 {data.sha256[:12]}).",
         "",
-        f"{_escaped(_rows(manifest))}.",
+        f"{_escaped(rows_line(data.rows, manifest.settings))}.",
         "",
         *([*notes, ""] if notes else []),
         metrics_table(manifest),
@@ -41,13 +44,7 @@ def render(manifest: Manifest) -> str:
         "",
         "## Features",
         "",
-        "| feature | kind | missing | range or categories |",
-        "|---|---|---:|---|",
-        *(
-            f"| {_escaped(column.name)} | {column.kind} | {column.missing:.1%} "
-            f"| {_escaped(_span(column))} |"
-            for column in contract.columns
-        ),
+        *features_table(contract),
         "",
         "## Left out",
         "",
@@ -61,9 +58,9 @@ def summary(manifest: Manifest, trained: bool, current: str | None) -> str:
     if trained:
         lines = [
             *(f"left out {column.name}: {column.reason}" for column in manifest.contract.left_out),
-            _rows(manifest),
+            rows_line(manifest.data.rows, manifest.settings),
             *_rejected(manifest),
-            *_missing_words(manifest),
+            *missing_words(manifest.data.missing_words),
             *_notes(manifest),
             "",
             metrics_table(manifest),
@@ -96,8 +93,21 @@ def metrics_table(manifest: Manifest) -> str:
     return "\n".join([*head, *rows])
 
 
-def _rows(manifest: Manifest) -> str:
-    rows, settings = manifest.data.rows, manifest.settings
+def features_table(contract: Contract) -> list[str]:
+    """The features of a contract, as a Markdown table."""
+    return [
+        "| feature | kind | missing | range or categories |",
+        "|---|---|---:|---|",
+        *(
+            f"| {_escaped(column.name)} | {column.kind} | {column.missing:.1%} "
+            f"| {_escaped(_span(column))} |"
+            for column in contract.columns
+        ),
+    ]
+
+
+def rows_line(rows: RowCounts, settings: Mapping[str, JsonValue]) -> str:
+    """What became of the rows, in one line."""
     time_column, group_column = settings["time_column"], settings["group_column"]
     by_group = f"groups of {group_column} drawn at random" if group_column else "drawn at random"
     split = f"the last by {time_column}" if time_column else by_group
@@ -117,12 +127,11 @@ def _rejected(manifest: Manifest) -> list[str]:
     return [f"rejected {count:,}: {cause}" for cause, count in rejected.items()]
 
 
-def _missing_words(manifest: Manifest) -> list[str]:
+def missing_words(found: Mapping[str, Mapping[str, int]]) -> list[str]:
     """The cells that held a word for a missing value, in one line; none if no cell did."""
-    found = manifest.data.missing_words.items()
     columns = [
         f"{name} {' and '.join(f'{count:,} {word}' for word, count in words.items())}"
-        for name, words in found
+        for name, words in found.items()
     ]
     return [f"read as missing (see --na-value): {_listed(columns)}"] if columns else []
 

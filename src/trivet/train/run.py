@@ -20,7 +20,6 @@ from trivet.model.artifact import (
     DataFacts,
     Draft,
     Manifest,
-    RowCounts,
     library_versions,
 )
 from trivet.model.code import DEFAULT, PipelineFile
@@ -123,21 +122,13 @@ def _fitted(
 ) -> Draft:
     # Imported here so that finding a model up to date costs nothing.
     from trivet.train.fit import estimator_facts, fit
+    from trivet.train.plan import row_counts
     from trivet.train.report import render
     from trivet.train.save import prove_saved, save
     from trivet.train.table import read_training_table
 
     reading = read_training_table(settings, sources, watch)
-    total = reading.table.rows
     model = fit(reading.table, settings, pipeline, on_step)
-    rows = RowCounts(
-        total=reading.read,
-        rejected=dict(reading.rejected),
-        sampled=total if total < reading.read else None,
-        train=model.rows_fitted,
-        held_out=model.rows_held_out,
-        without_target=total - model.rows_fitted - model.rows_held_out,
-    )
     manifest = Manifest(
         name=settings.model,
         version=version,
@@ -150,7 +141,7 @@ def _fitted(
         data=DataFacts(
             file=reading.table.name,
             sha256=data_digest,
-            rows=rows,
+            rows=row_counts(reading, model.rows_fitted, model.rows_held_out),
             missing_words={name: {**words} for name, words in reading.table.missing_words.items()},
         ),
         libraries=library_versions(settings.estimator),
