@@ -108,6 +108,14 @@ def require_path(setting: str, value: object) -> None:
         raise SettingsError(f"{setting} is the path of a table, not a {kind}: save that to a file")
 
 
+def require_number(setting: str, value: object, least: int = 1, auto: bool = False) -> None:
+    """Raise `SettingsError` for anything but None, a whole number from ``least``, or ``auto``."""
+    fits = type(value) is int and value >= least
+    if not (value is None or fits or (auto and value == "auto")):
+        word = " or 'auto'" if auto else ""
+        raise SettingsError(f"{setting}={value!r}: it is a whole number from {least}{word}")
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that is closest to a misspelt one, or None if none is close."""
     matches = difflib.get_close_matches(name, list(known), n=1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trivet.cpus import Workers
-from trivet.errors import require_list, require_path
+from trivet.errors import require_list, require_number, require_path
 from trivet.model.store import DEFAULT_DIRECTORY, DEFAULT_MODEL
 from trivet.rows.rejects import ONE_PERCENT, MaxRejected
 
@@ -36,6 +36,8 @@ class BatchSettings:
         require_path("input", self.input)
         require_path("output", self.output)
         require_list("columns", self.columns)
+        require_number("chunk_rows", self.chunk_rows)
+        require_number("workers", self.workers, auto=True)
         _ = self.limit
 
     @property

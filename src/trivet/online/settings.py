@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trivet.cpus import Workers
-from trivet.errors import SettingsError
+from trivet.errors import SettingsError, require_number
 from trivet.model.store import DEFAULT_DIRECTORY, DEFAULT_MODEL
 
 KEY = re.compile(rb"[!-~]{16,}")
@@ -38,6 +38,9 @@ class ServeSettings:
     predict_route: str | None = None
 
     def __post_init__(self) -> None:
+        for limit in ("max_body", "max_rows", "max_in_flight"):
+            require_number(limit, getattr(self, limit))
+        require_number("workers", self.workers, auto=True)
         if not all(isinstance(key, bytes) and KEY.fullmatch(key) for key in self.api_keys):
             raise SettingsError(
                 "api_keys is a list of bytes, 16 or more ASCII characters each: "

@@ -11,7 +11,7 @@ from typing import get_args
 
 from pydantic import JsonValue
 
-from trivet.errors import SettingsError, require_list, require_path
+from trivet.errors import SettingsError, require_list, require_number, require_path
 from trivet.model.store import DEFAULT_DIRECTORY, DEFAULT_MODEL
 from trivet.rows.contract import MISSING_WORDS, Form, Kind, Task
 from trivet.rows.rejects import ONE_PERCENT, MaxRejected
@@ -73,6 +73,8 @@ class TrainSettings:
                 raise SettingsError(
                     f"na-value {word}: a number can't stand for a missing value; empty its cells"
                 )
+        require_number("sample_rows", self.sample_rows)
+        require_number("seed", self.seed, least=0)
         _ = self.limit
         if self.time_column and self.group_column:
             raise SettingsError(
