@@ -26,6 +26,8 @@ MOST_LABELS = 20
 #: A text column is taken for an identifier if more than this share of its values differ.
 NAMES_ROWS = 0.5
 WORDS_OF_FREE_TEXT = 4
+#: How many different texts are looked at before all are.
+FEW_TEXTS = 1000
 
 #: float64 holds every whole number up to this one.
 LARGEST_WHOLE = 2**53
@@ -207,7 +209,8 @@ def infer_column(
     kind = _plain_kind(name, different, table.untyped)
     if kind not in (None, "category"):
         return _column(name, kind)
-    forms = forms_of(different.to_pylist())
+    few = different.slice(0, FEW_TEXTS).to_pylist()  # most columns of text have no form
+    forms = forms_of(different.to_pylist()) if forms_of(few) else {}
     if len(forms) > 1:
         flags = " or ".join(f"--form {name}={form}" for form in forms)
         return f"its days may be months ({flags} says which)"
