@@ -164,7 +164,7 @@ def _cast(values: pa.Array, column: Column, words: Sequence[str]) -> Rows | None
 
 
 def _missing_among(texts: pa.Array, words: Sequence[str]) -> pa.Array:
-    """Which texts mean a missing value, as `trivet.rows.values.is_missing` says it."""
+    """Which texts mean a missing value, as `trivet.rows.values.is_missing` defines it."""
     known = pa.array(sorted(compared(words)), texts.type)
     return pc.is_in(pc.utf8_trim_whitespace(texts), known)
 
