@@ -25,7 +25,7 @@ class Plan(NamedTuple):
     """The contract, and the rows encoded by it: those to fit, and those held out.
 
     ``fitted`` and ``kept`` are (their rows x features), ``learnt`` and ``truth`` their target, and
-    ``weights`` those of the fitted rows, all (their rows,).
+    ``weights`` those of the fitted rows, all (their rows,). ``why`` is the reason for the task.
     """
 
     contract: Contract
