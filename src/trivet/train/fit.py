@@ -68,7 +68,7 @@ def fit(
     ``code`` builds the pipeline. ``table`` is emptied to save memory. Raises `TrainingError`,
     `TableError` or `SettingsError`.
     """
-    contract, fitted, learnt, weights, kept, truth, _, notes = plan(table, settings)
+    contract, fitted, learnt, weights, held_out, truth, _, notes = plan(table, settings)
     target = contract.target
     baseline, labels = _baseline(target, learnt, truth), _labels(target, learnt)
     pipeline = build(code, contract, settings)
@@ -80,8 +80,8 @@ def fit(
     _require_order_of_labels(pipeline, target)
     on_step("proving")
     model = FittedPipeline(contract, pipeline)
-    metrics, golden = _tried(model, contract, truth, kept)
-    compiled = _compiled(pipeline, model, contract, kept)
+    metrics, golden = _tried(model, contract, truth, held_out)
+    compiled = _compiled(pipeline, model, contract, held_out)
     return FittedModel(
         pipeline=pipeline,
         contract=contract,
