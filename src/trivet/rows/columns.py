@@ -39,8 +39,7 @@ def encode_columns(cells: Mapping[str, Cells], contract: Contract, rows: int) ->
     encoded = np.full((rows, len(contract.columns)), np.nan, order="F")
     for position, column in enumerate(contract.columns):
         if column.name in cells:
-            words = contract.missing_words
-            encoded[:, position] = encode_cells(cells[column.name], column, words)
+            encoded[:, position] = encode_cells(cells[column.name], column, contract.missing_words)
     return encoded
 
 

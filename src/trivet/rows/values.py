@@ -12,8 +12,8 @@ missing, of any kind    NaN
 ======================  ======================================================================
 
 An absent field, ``null``, ``NaN``, empty text, an empty cell and the contract's words for it are
-all missing. `RecordEncoder` takes values of parsed JSON; `parse_cell` turns the text of a cell into
-such a value.
+all missing. Text of a column's ``form`` is read by `trivet.rows.written` first. `RecordEncoder`
+takes values of parsed JSON; `parse_cell` turns the text of a cell into such a value.
 """
 
 from __future__ import annotations

@@ -350,9 +350,8 @@ def _identifier(
 
 
 def _is_quantity(kind: Kind, distinct: Rows) -> bool:
-    if kind not in ("number", "integer"):
-        return False
-    return len(distinct) > MOST_LABELS or bool((distinct != np.floor(distinct)).any())
+    has_fractions = bool((distinct != np.floor(distinct)).any())
+    return kind in ("number", "integer") and (len(distinct) > MOST_LABELS or has_fractions)
 
 
 def _kind_of_type(kind: pa.DataType) -> Kind | None:
