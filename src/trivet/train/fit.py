@@ -146,7 +146,7 @@ def _with_names(message: str, pipeline: Any, contract: Contract) -> str:
     # Boosted trees count categorical features before all others.
     first = getattr(pipeline[-1], "is_categorical_", None)
     order = range(len(features)) if first is None else np.argsort(~first, kind="stable").tolist()
-    columns = (contract.columns[features[place].column] for place in order)
+    columns = (contract.columns[features[at].column] for at in order)
     names = {str(at): repr(column.name) for at, column in enumerate(columns)}
     place = re.compile(r"(?<=\bfeature )(?:at index )?(\d+)\b", re.IGNORECASE)
     return place.sub(lambda found: names.get(found[1], found[0]), message)
