@@ -57,29 +57,26 @@ def build_pipeline(
     if features not in FEATURES:
         hint = did_you_mean(features, FEATURES) or f"; choose one of {', '.join(FEATURES)}"
         raise SettingsError(f"no features {features!r}{hint}")
-    model = chosen.classes[task](**chosen.fixed)
+    model = chosen.classes[task](**chosen.defaults)
     known = model.get_params()
     for param in params:
         if param not in known:
             hint = did_you_mean(param, known) or f"; it has {', '.join(known)}"
             raise SettingsError(f"estimator {estimator!r} has no parameter {param!r}{hint}")
-    derived: dict[str, Any] = {"random_state": seed}
+    given: dict[str, Any] = {"random_state": seed}
     if features == "native":  # the categories come first, see _by_kind
-        derived["categorical_features"] = list(range(len([*contract.of_kind("category")])))
-    model.set_params(**{name: value for name, value in derived.items() if name in known})
-    model.set_params(
-        **{
-            param: _positions(param, value, contract, features) if param in OF_COLUMNS else value
-            for param, value in params.items()
-        }
-    )
+        given["categorical_features"] = list(range(len([*contract.of_kind("category")])))
+    for param, value in params.items():
+        of_columns = param in OF_COLUMNS
+        given[param] = _positions(param, value, contract, features) if of_columns else value
+    model.set_params(**{name: value for name, value in given.items() if name in known})
     steps = FEATURES[features](contract)
     if not get_tags(model).input_tags.sparse:
         steps.set_params(sparse_threshold=0)  # no sparse matrix, however many categories there are
     return Pipeline([("features", steps), ("estimator", model)])
 
 
-#: Parameters that are about columns, and how they name those.
+#: Parameters that name columns, each with an example of its value.
 OF_COLUMNS = {
     "categorical_features": '["{0}"]',
     "interaction_cst": '[["{0}", "{1}"]]',
@@ -132,8 +129,8 @@ def _native_features(contract: Contract) -> ColumnTransformer:
 def _scaled_features(contract: Contract) -> ColumnTransformer:
     """For linear estimators: no missing values, and all features on one scale.
 
-    A category that only one row has shares a feature with the others of its kind, and with all that
-    training did not see.
+    In each column, the categories that only one row has share a feature with all that training did
+    not see.
     """
     one_hot = OneHotEncoder(min_frequency=2, handle_unknown="infrequent_if_exist")
     numbers = make_pipeline(_median(add_indicator=True), StandardScaler())
@@ -179,7 +176,7 @@ class Estimator(NamedTuple):
 
     features: str
     classes: Mapping[Task, Callable[..., BaseEstimator]]
-    fixed: Mapping[str, Any] = MappingProxyType({})
+    defaults: Mapping[str, Any] = MappingProxyType({})
 
 
 ESTIMATORS: Mapping[str, Estimator] = {

@@ -39,8 +39,7 @@ def encode_columns(cells: Mapping[str, Cells], contract: Contract, rows: int) ->
     encoded = np.full((rows, len(contract.columns)), np.nan, order="F")
     for position, column in enumerate(contract.columns):
         if column.name in cells:
-            words = contract.missing_words
-            encoded[:, position] = encode_cells(cells[column.name], column, words)
+            encoded[:, position] = encode_cells(cells[column.name], column, contract.missing_words)
     return encoded
 
 
@@ -164,7 +163,7 @@ def _cast(values: pa.Array, column: Column, words: Sequence[str]) -> Rows | None
 
 
 def _missing_among(texts: pa.Array, words: Sequence[str]) -> pa.Array:
-    """Which texts mean a missing value, as `trivet.rows.values.is_missing` says it."""
+    """Which texts mean a missing value, as `trivet.rows.values.is_missing` defines it."""
     known = pa.array(sorted(compared(words)), texts.type)
     return pc.is_in(pc.utf8_trim_whitespace(texts), known)
 

@@ -28,7 +28,6 @@ Label = StrictBool | StrictInt | StrictStr
 Value = StrictBool | StrictInt | StrictFloat | StrictStr | None
 Record = dict[str, Value]
 
-
 #: Words for a missing value, unless training is told of others.
 MISSING_WORDS = ("NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None")
 
@@ -91,7 +90,7 @@ class LeftOut(Frozen):
 class Contract(Frozen):
     """What a row is: the features in order, and the other columns that it may have.
 
-    ``missing_words`` mean a missing value as text of any feature, without regard to case and to
+    ``missing_words`` mean a missing value as text of any feature, in the same case, with or without
     spaces around them. So does empty text, always.
     """
 

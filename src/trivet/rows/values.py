@@ -12,8 +12,8 @@ missing, of any kind    NaN
 ======================  ======================================================================
 
 An absent field, ``null``, ``NaN``, empty text, an empty cell and the contract's words for it are
-all missing. `RecordEncoder` takes values of parsed JSON; `parse_cell` turns the text of a cell into
-such a value.
+all missing. Text of a column's ``form`` is read by `trivet.rows.written` first. `RecordEncoder`
+takes values of parsed JSON; `parse_cell` turns the text of a cell into such a value.
 """
 
 from __future__ import annotations
@@ -44,8 +44,7 @@ FAULTS_LISTED = 100
 #: The text for any category that training did not see.
 UNSEEN_LABEL = "<unseen>"
 
-TRUE_WORDS = frozenset({"true", "1"})
-FALSE_WORDS = frozenset({"false", "0"})
+BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 EXPECTED: Mapping[Kind, str] = {
     "number": "a finite number",
@@ -101,7 +100,7 @@ class RecordEncoder:
             expected = "an object with a value per field"
             yield Fault(row=row, code="not_a_record", expected=expected)
             return
-        unknown = [name for name in record if name not in self._known]
+        unknown = (name for name in record if name not in self._known)
         for count, name in enumerate(unknown):
             yield Fault(
                 row=row,
@@ -156,15 +155,15 @@ def expected_of(column: Column) -> str:
 
 
 def parse_cell(kind: Kind, text: str) -> object:
-    """The value in a text cell of a table, as JSON would hold it: it is for `column_encoder`.
+    """The value in a text cell of a table, as JSON would hold it, for `column_encoder`.
 
     Text that is no number or boolean, such as a word for a missing value, is left as it is.
     """
     word = text.strip()
     if kind == "timestamp":
         return word
-    if kind == "boolean" and word.lower() in TRUE_WORDS | FALSE_WORDS:
-        return word.lower() in TRUE_WORDS
+    if kind == "boolean":
+        return BOOLEANS.get(word.lower(), text)
     if kind in ("number", "integer") and "_" not in word:  # Python alone reads 1_000 as a number
         with suppress(ValueError):
             return float(word)
@@ -184,7 +183,10 @@ def as_json_value(value: Any, kind: Kind) -> object:
 
 
 def category_text(value: object, fractions: bool = False) -> str | None:
-    """The name of a category; None for a missing one; raises `Unfit`, also for `fractions`."""
+    """The name of a category; None for a missing one.
+
+    Raises `Unfit`, also for a number with a fraction unless ``fractions`` are allowed.
+    """
     if type(value) is str:
         return value or None
     if type(value) is int:
@@ -295,9 +297,6 @@ def _category_encoder(column: Column, words: frozenset[str]) -> Encoder:
     def encode(value: object) -> float:
         if type(value) is str and value in positions:
             return positions[value]
-        return encode_other(value)
-
-    def encode_other(value: object) -> float:
         if is_missing(value, words):
             return math.nan
         text = category_text(value, fractions=column.codes) or ""

@@ -14,8 +14,9 @@ year-month            2024-03                           the moment at which the 
 hour:minute           08:30  23:59:59                   minutes since midnight
 ====================  ================================  ===========================================
 
-A column has one form, and at most one unit: a currency or a percent sign. Where point and comma
-could both be the decimal sign, as in $1,234, they separate thousands, but in percentages decimals.
+A column has one form, and at most one unit: a currency or a percent sign. Brackets mean a negative
+number: (3.2) is -3.2. If all cells can be read both ways, as $1,234 can, the comma or point
+separates thousands; in percentages, decimals.
 """
 
 from __future__ import annotations
@@ -121,7 +122,6 @@ def _size(meanings: list[Meaning]) -> float:
 def _number(found: re.Match[str]) -> Meaning | None:
     units = [found[place] for place in ("before", "after_sign", "after") if found[place]]
     digits = re.sub(r"\D", "", found["whole"])
-    is_negative = bool(found["open"]) or found["sign"] in ("-", "\u2212")
     if (
         len(units) > 1
         or bool(found["open"]) != bool(found["close"])
@@ -130,7 +130,8 @@ def _number(found: re.Match[str]) -> Meaning | None:
     ):
         return None
     number = float(f"{digits or 0}.{found['fraction'] or 0}")
-    return Meaning(-number if is_negative else number, units[0] if units else "")
+    is_negative = found["open"] or found["sign"] in ("-", "\u2212")
+    return Meaning(-number if is_negative else number, "".join(units))
 
 
 def _moment(found: re.Match[str]) -> Meaning | None:

@@ -68,7 +68,7 @@ def fit(
     ``code`` builds the pipeline. ``table`` is emptied to save memory. Raises `TrainingError`,
     `TableError` or `SettingsError`.
     """
-    contract, fitted, learnt, weights, kept, truth, _, notes = plan(table, settings)
+    contract, fitted, learnt, weights, held_out, truth, _, notes = plan(table, settings)
     target = contract.target
     baseline, labels = _baseline(target, learnt, truth), _labels(target, learnt)
     pipeline = build(code, contract, settings)
@@ -80,8 +80,8 @@ def fit(
     _require_order_of_labels(pipeline, target)
     on_step("proving")
     model = FittedPipeline(contract, pipeline)
-    metrics, golden = _tried(model, contract, truth, kept)
-    compiled = _compiled(pipeline, model, contract, kept)
+    metrics, golden = _tried(model, contract, truth, held_out)
+    compiled = _compiled(pipeline, model, contract, held_out)
     return FittedModel(
         pipeline=pipeline,
         contract=contract,
@@ -113,7 +113,8 @@ def _fit(
 ) -> tuple[str, ...]:
     """Fit a pipeline on the one frame in ``frames``, which is removed from the list.
 
-    ``weights``, (rows,), are for the last step alone. Returns what was warned of, in a line each.
+    ``weights``, (rows,), are for the last step alone. Returns the warnings, a line each.
+    Raises `TrainingError`.
 
     A plain pipeline is fitted step by step, as its own `fit` does, so that the frame can be freed
     before the estimator is fitted.
@@ -137,15 +138,15 @@ def _fit(
 
 
 def _with_names(message: str, pipeline: Any, contract: Contract) -> str:
-    """A message of a pipeline's estimator with columns in place of the positions of features."""
+    """A message of a pipeline's estimator that names columns, not the positions of features."""
     try:
         features = expanded(compile_features(pipeline[:-1], contract))
-    except Exception:  # in a pipeline of a user's own anything may stand
+    except Exception:  # a user's own pipeline may raise anything
         return message
     # Boosted trees count categorical features before all others.
     first = getattr(pipeline[-1], "is_categorical_", None)
     order = range(len(features)) if first is None else np.argsort(~first, kind="stable").tolist()
-    columns = (contract.columns[features[place].column] for place in order)
+    columns = (contract.columns[features[at].column] for at in order)
     names = {str(at): repr(column.name) for at, column in enumerate(columns)}
     place = re.compile(r"(?<=\bfeature )(?:at index )?(\d+)\b", re.IGNORECASE)
     return place.sub(lambda found: names.get(found[1], found[0]), message)
@@ -159,7 +160,7 @@ def _labels(target: Target, values: Rows) -> Any:
 
 
 def _require_order_of_labels(pipeline: Any, target: Target) -> None:
-    """Raise `TrainingError` if the columns of its probabilities would be taken for other labels."""
+    """Raise `TrainingError` if probabilities would be taken for those of other labels."""
     classes, labels = getattr(pipeline, "classes_", target.labels), list(target.labels)
     if labels and np.asarray(classes).tolist() != labels:
         raise TrainingError(
@@ -190,7 +191,7 @@ def _compiled(
         return compiled
     except NotCompilable as reason:
         return str(reason)
-    except Exception as error:  # in a pipeline of a user's own anything may stand
+    except Exception as error:  # a user's own pipeline may raise anything
         return f"{type(error).__name__}: {error}"
 
 

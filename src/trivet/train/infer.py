@@ -56,7 +56,7 @@ class Truth(NamedTuple):
 
 
 def infer_target(table: TrainingTable, settings: TrainSettings) -> Truth:
-    """What is to be predicted; raises `TrainingError` where the column can't be a target."""
+    """What is to be predicted; raises `TrainingError` if the column can't be a target."""
     name = settings.target
     values, column = needed_column(table, name, settings, "target")
     kind = column.kind
@@ -88,7 +88,7 @@ def infer_target(table: TrainingTable, settings: TrainSettings) -> Truth:
     positions = np.where(np.isnan(numbers), np.nan, np.searchsorted(distinct, numbers))
     single = _only_rows(positions, len(labels))
     positions[np.isin(positions, single)] = np.nan
-    positions -= np.searchsorted(single, positions)  # those before it are gone
+    positions -= np.searchsorted(single, positions)  # close the gaps of the dropped labels
     notes = [f"label {labels[at]}: its only row is dropped; a label needs two" for at in single]
     labels = [label for at, label in enumerate(labels) if at not in single]
     if len(labels) < 2:
@@ -100,13 +100,13 @@ def infer_target(table: TrainingTable, settings: TrainSettings) -> Truth:
         notes.insert(
             0, f"classification of {len(labels)} labels; --task regression if these are amounts"
         )
-    why = "--task" if settings.task else _LABELS[kind]
+    why = "--task" if settings.task else _WHY_LABELS[kind]
     found = Target(name=name, task="classification", labels=tuple(labels))
     return Truth(found, positions, why, notes)
 
 
-#: Why a target of a kind is learnt as labels, if nobody says so.
-_LABELS: dict[Kind, str] = {
+#: Why a target of a kind is learnt as labels if no setting says so.
+_WHY_LABELS: dict[Kind, str] = {
     "category": "its values are text",
     "boolean": "its values are true and false",
     "integer": f"it has at most {MOST_LABELS} different whole numbers",
@@ -165,7 +165,7 @@ def infer_contract(
     columns: list[Column] = []
     left_out: list[LeftOut] = []
     for name in names:
-        match _infer_column(name, table, training, settings):
+        match _infer_feature(name, table, training, settings):
             case str(reason):
                 left_out.append(LeftOut(name=name, reason=reason))
             case (column, numbers):
@@ -174,7 +174,8 @@ def infer_contract(
                 columns.append(column)
     pa.default_memory_pool().release_unused()  # the table's memory goes back to the system
     if not columns:
-        reasons = _reasons(left_out) or "there is none but the target and identifiers"
+        reasons = "; ".join(f"{column.name} ({column.reason})" for column in left_out)
+        reasons = reasons or "there is none but the target and identifiers"
         raise TrainingError(f"{table.name}: no column can be a feature: {reasons}")
     contract = Contract(
         columns=tuple(columns),
@@ -195,7 +196,8 @@ def infer_column(
     """The kind of a column, and the form of its text; or the reason why it has none.
 
     They are what the settings say, or follow from its type and, for text, its values. Raises
-    `TrainingError` for text that is mostly numbers, or numbers and `PLACEHOLDERS`.
+    `TrainingError` for text that is mostly numbers, or numbers and `PLACEHOLDERS`, and
+    `TableError` for a cell that is not of the form that the settings name.
     """
     said = settings.kinds.get(name)
     if not is_text(values.type):
@@ -216,8 +218,7 @@ def infer_column(
         return f"its days may be months ({flags} says which)"
     for form, unit in forms.items():
         if kind is None or kind_of(form) == "timestamp" or form == "hour:minute":
-            update = {"kind": kind_of(form), "form": form, "unit": unit}
-            return _column(name, "number").model_copy(update=update)
+            return _column(name, kind_of(form), form, unit)
     if kind is None and _meant_as_numbers(different, table.untyped):
         unfit = np.isinf(values.encode(_column(name, "number")))
         fault = table.fault(values, _column(name, "number"), unfit)
@@ -243,18 +244,17 @@ def _of_form(
     name: str, form: Form, said: Kind | None, values: Values, table: TrainingTable
 ) -> Column:
     """A column of the form that the settings name; raises `TableError` if a cell has another."""
-    column = _column(name, said or kind_of(form)).model_copy(update={"form": form})
     read_as = (read(form, text) for text in values.different().to_pylist())
     units = {each.unit for each in read_as if each} - {""}
-    column = column.model_copy(update={"unit": min(units, default="")})
+    column = _column(name, said or kind_of(form), form, min(units, default=""))
     table.encode(values, column)
     return column
 
 
-def _infer_column(
+def _infer_feature(
     name: str, table: TrainingTable, training: Mask, settings: TrainSettings
 ) -> tuple[Column, Rows] | str:
-    """A column and its numbers, (table rows,); or the reason why it can't be a feature."""
+    """A feature and its numbers, (table rows,); or the reason why its column can't be one."""
     if name in settings.exclude:
         return "excluded by the settings"
     values = table.columns.pop(name, None)
@@ -296,8 +296,8 @@ def _infer_column(
     return column.model_copy(update=facts), numbers
 
 
-def _column(name: str, kind: Kind) -> Column:
-    return Column(name=name, kind=kind, nullable=True, missing=0)
+def _column(name: str, kind: Kind, form: Form | None = None, unit: str = "") -> Column:
+    return Column(name=name, kind=kind, nullable=True, missing=0, form=form, unit=unit)
 
 
 def _fullest(rows: Rows) -> Rows:
@@ -350,9 +350,8 @@ def _identifier(
 
 
 def _is_quantity(kind: Kind, distinct: Rows) -> bool:
-    if kind not in ("number", "integer"):
-        return False
-    return len(distinct) > MOST_LABELS or bool((distinct != np.floor(distinct)).any())
+    has_fractions = bool((distinct != np.floor(distinct)).any())
+    return kind in ("number", "integer") and (len(distinct) > MOST_LABELS or has_fractions)
 
 
 def _kind_of_type(kind: pa.DataType) -> Kind | None:
@@ -392,7 +391,3 @@ def _with_categories(column: Column, different: pa.Array, table: TrainingTable) 
     codes = len(numbers) == len(texts) > 0
     categories = tuple(sorted(numbers if codes else texts))
     return column.model_copy(update={"categories": categories, "codes": codes})
-
-
-def _reasons(left_out: list[LeftOut]) -> str:
-    return "; ".join(f"{column.name} ({column.reason})" for column in left_out)

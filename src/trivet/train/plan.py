@@ -24,15 +24,15 @@ from trivet.train.weights import row_weights
 class Plan(NamedTuple):
     """The contract, and the rows encoded by it: those to fit, and those held out.
 
-    ``fitted`` and ``kept`` are (their rows x features), ``learnt`` and ``truth`` their target, and
-    ``weights`` those of the fitted rows, all (their rows,).
+    ``fitted`` and ``held_out`` are (their rows x features), ``learnt`` and ``truth`` their target,
+    and ``weights`` those of the fitted rows, all (their rows,). ``why`` is the reason for the task.
     """
 
     contract: Contract
     fitted: Rows
     learnt: Rows
     weights: Rows | None
-    kept: Rows
+    held_out: Rows
     truth: Rows
     why: str
     warnings: tuple[str, ...]
@@ -46,10 +46,12 @@ def plan(table: TrainingTable, settings: TrainSettings) -> Plan:
     target, values, why, notes = infer_target(table, settings)
     parts = _split(table, target, values, settings)
     weights = row_weights(table, target, values, parts.fitted, settings)
-    contract, fitted, kept = infer_contract(table, target, parts.fitted, parts.held_out, settings)
+    contract, fitted, held_out = infer_contract(
+        table, target, parts.fitted, parts.held_out, settings
+    )
     warnings = (*notes, *parts.warnings)
     learnt, truth = values[parts.fitted], values[parts.held_out]
-    return Plan(contract, fitted, learnt, weights, kept, truth, why, warnings)
+    return Plan(contract, fitted, learnt, weights, held_out, truth, why, warnings)
 
 
 def dry_run(settings: TrainSettings, watch: Watch = lambda *_: None) -> str:

@@ -19,9 +19,8 @@ LISTED = 8
 def render(manifest: Manifest) -> str:
     """The report of a model, in Markdown."""
     contract, data = manifest.contract, manifest.data
-    notes = [f"- {_escaped(line)} (see rejected.csv)" for line in _rejected(manifest)]
-    said = (*missing_words(data.missing_words), *_notes(manifest))
-    notes += [f"- {_escaped(line)}" for line in said]
+    notes = [f"{line} (see rejected.csv)" for line in _rejected(manifest)]
+    notes += [*missing_words(data.missing_words), *_notes(manifest)]
     lines = [
         f"# {manifest.name} {manifest.version}",
         "",
@@ -31,7 +30,8 @@ def render(manifest: Manifest) -> str:
         "",
         f"{_escaped(rows_line(data.rows, manifest.settings))}.",
         "",
-        *([*notes, ""] if notes else []),
+        *(f"- {_escaped(line)}" for line in notes),
+        *([""] if notes else []),
         metrics_table(manifest),
         "",
         _escaped(_compiled(manifest)),

@@ -33,9 +33,9 @@ def save(pipeline: Any, code: PipelineFile) -> bytes:
 
 
 def prove_saved(saved: bytes, code: PipelineFile, contract: Contract, golden: GoldenRows) -> None:
-    """Raise `TrainingError` unless what was saved gives the golden answers in another process.
+    """Raise `TrainingError` unless what was saved would give the golden answers in another process.
 
-    There the code has run, but nothing was fitted with it; so it is run again, as a new module.
+    Such a process runs the code and fits nothing with it; so it is run again here, as a new module.
     """
     ours = sys.modules.pop(code.module_name)
     try:

@@ -100,7 +100,7 @@ class TrainSettings:
 
 
 def is_number(word: str) -> bool:
-    """Whether a text is a number; NaN is none."""
+    """Whether a text is a number; NaN is not."""
     try:
         return not math.isnan(float(word))
     except ValueError:

@@ -42,15 +42,16 @@ def split(
     """Hold out the latest share of rows, a random share of the groups, or a random share.
 
     ``values`` (rows,) holds positions in the target's labels, or numbers; NaN for a row without a
-    target. ``moments`` (rows,) orders the rows in time, ``groups`` (rows,) numbers what may not be
-    torn apart. Without both, each label is held out in proportion. Rows of a label that would not
-    be fitted are not held out. Raises `TrainingError`.
+    target. ``moments`` (rows,) orders the rows in time; rows of one number in ``groups`` (rows,)
+    stay together. Without either, each label is held out in proportion. A label that has
+    few rows, or would have none to fit, is not held out at all. Raises `TrainingError`.
     """
     known = ~np.isnan(values)
     truth = values[known]
     if len(truth) < FEWEST_ROWS:
         raise TrainingError(
-            f"{len(truth)} rows with a target are too few to fit and to hold out; give 10"
+            f"{len(truth)} rows with a target are too few to fit and to hold out; "
+            f"give {FEWEST_ROWS}"
         )
     units = np.arange(len(truth), dtype=np.float64)
     if moments is not None:
@@ -73,7 +74,7 @@ def split(
 
 
 def _latest(moments: Rows, share: float) -> Mask:
-    """The rows after the moment that leaves this share; of ties, as many moments as fit in it."""
+    """The rows of the last moments, as many as fit in this share; at least those of one moment."""
     latest: Mask = moments > np.quantile(moments, 1 - share)
     if not latest.any():  # the last moment alone has more rows than the share
         latest = moments == moments.max()
@@ -130,10 +131,10 @@ def _not_held_out(target: Target, truth: Rows, held_out: Mask) -> list[int]:
 
 
 def _warnings(target: Target, truth: Rows, rare: list[int], held_out: int) -> list[str]:
-    counts = {target.label_names[at]: int((truth == at).sum()) for at in rare}
     lines = [
-        f"label {label}: all of its {count:,} rows are fitted, so nothing is measured on it"
-        for label, count in counts.items()
+        f"label {target.label_names[at]}: all of its {(truth == at).sum():,} rows are fitted, "
+        "so nothing is measured on it"
+        for at in rare
     ]
     if held_out < FEW_HELD_OUT:
         lines.append(f"only {held_out} rows are held out: the metrics are rough")
