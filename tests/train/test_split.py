@@ -104,7 +104,8 @@ def test_a_group_is_on_one_side_of_the_split(learn: Learn, name: str) -> None:
     [
         ({"group_column": "t", "time_column": "x"}, SettingsError, "give one of them"),
         ({"group_column": "tt"}, TableError, "no column 'tt'; did you mean 't'"),
-        ({"group_column": "x"}, TrainingError, "has one group"),
+        ({"group_column": "x"}, TrainingError, r"of 1 group\(s\) leaves a part without any"),
+        ({"group_column": "t", "held_out": 0.99}, TrainingError, "of 9 group.* change the share"),
     ],
 )
 def test_groups_that_cannot_be_held_out_are_named(

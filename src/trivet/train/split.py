@@ -87,10 +87,15 @@ def _latest(moments: Rows, share: float) -> Mask:
 
 
 def _some_groups(groups: Rows, share: float, seed: int) -> Mask:
-    if len(np.unique(groups)) < 2:
-        raise TrainingError("the group column has one group; there must be one to hold out")
-    draw = GroupShuffleSplit(1, test_size=share, random_state=seed)
-    (_, drawn), *_ = draw.split(groups, groups=groups)
+    count = len(np.unique(groups))
+    try:
+        draw = GroupShuffleSplit(1, test_size=share, random_state=seed)
+        (_, drawn), *_ = draw.split(groups, groups=groups)
+    except ValueError:  # one part would have no group
+        raise TrainingError(
+            f"--held-out {share} of {count} group(s) leaves a part without any; change the share, "
+            "or leave out --group-column"
+        ) from None
     return _mask(drawn, len(groups))
 
 
