@@ -15,7 +15,7 @@ from trivet.rows.arrays import Mask, Rows
 from trivet.rows.columns import encode_cells, is_text, python_values, require_columns
 from trivet.rows.contract import Column, Contract, Form, Kind, LeftOut, Target
 from trivet.rows.values import Unfit, as_json_value, category_text, code_of, to_record, to_value
-from trivet.rows.written import forms_of, kind_of, read
+from trivet.rows.written import forms_of, is_plain, kind_of, read
 from trivet.train.settings import TrainSettings
 from trivet.train.table import TrainingTable
 from trivet.train.values import Values
@@ -195,7 +195,7 @@ def infer_column(
     """The kind of a column, and the form of its text; or the reason why it has none.
 
     They are what the settings say, or follow from its type and, for text, its values. Raises
-    `TrainingError` for text that is mostly numbers, or numbers and `PLACEHOLDERS`.
+    `TrainingError` for text that is mostly numbers, or numbers or moments and `PLACEHOLDERS`.
     """
     said = settings.kinds.get(name)
     if not is_text(values.type):
@@ -209,20 +209,25 @@ def infer_column(
     kind = _plain_kind(name, different, table.untyped)
     if kind not in (None, "category"):
         return _column(name, kind)
-    few = different.slice(0, FEW_TEXTS).to_pylist()  # most columns of text have no form
-    forms = forms_of(different.to_pylist()) if forms_of(few) else {}
+    forms = _forms(different)
     if len(forms) > 1:
         flags = " or ".join(f"--form {name}={form}" for form in forms)
         return f"its days may be months ({flags} says which)"
-    for form, unit in forms.items():
-        if kind is None or kind_of(form) == "timestamp" or form == "hour:minute":
-            update = {"kind": kind_of(form), "form": form, "unit": unit}
-            return _column(name, "number").model_copy(update=update)
-    if kind is None and _meant_as_numbers(different, table.untyped):
-        unfit = np.isinf(values.encode(_column(name, "number")))
-        fault = table.fault(values, _column(name, "number"), unfit)
+    if column := _written_column(name, forms, kind):
+        return column
+    if meant := _meant_as(name, different, kind, table.untyped):
+        unfit = np.isinf(values.encode(meant))
+        fault = table.fault(values, meant, unfit)
         raise TrainingError(f"{fault}; or, if the column holds labels, --kind {name}=category")
     return _column(name, "category")
+
+
+def _forms(different: pa.Array) -> dict[Form, str]:
+    """The forms that all of these texts agree on; most columns of text have none."""
+    few = different.slice(0, FEW_TEXTS).to_pylist()
+    if forms_of(few) or all(map(is_plain, few)):
+        return forms_of(different.to_pylist())
+    return {}
 
 
 def _plain_kind(name: str, different: pa.Array, untyped: bool) -> Kind | None:
@@ -365,6 +370,28 @@ def _kind_of_type(kind: pa.DataType) -> Kind | None:
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         return "timestamp"
     return None
+
+
+def _written_column(name: str, forms: dict[Form, str], kind: Kind | None) -> Column | None:
+    """The column of text of the first form; None if there is none, or the text is of codes."""
+    for form, unit in forms.items():
+        if kind is None or kind_of(form) == "timestamp" or form == "hour:minute":
+            update = {"kind": kind_of(form), "form": form, "unit": unit}
+            return _column(name, "number").model_copy(update=update)
+    return None
+
+
+def _meant_as(name: str, different: pa.Array, kind: Kind | None, untyped: bool) -> Column | None:
+    """What a column of text would be without its words for a missing value; None if text."""
+    if kind is None and _meant_as_numbers(different, untyped):
+        return _column(name, "number")
+    stand_in = pc.is_in(pc.utf8_trim_whitespace(different), pa.array(sorted(PLACEHOLDERS)))
+    others = different.filter(pc.invert(stand_in))
+    if len(others) in (0, len(different)):
+        return None
+    if _plain_kind(name, others, untyped=False) == "timestamp":
+        return _column(name, "timestamp")
+    return _written_column(name, _forms(others), kind)
 
 
 def _meant_as_numbers(different: pa.Array, untyped: bool) -> bool:
