@@ -226,6 +226,22 @@ def test_moments_of_a_form_may_be_moments_in_a_batch(tmp_path: Path) -> None:
     np.testing.assert_allclose(in_batch, as_text["probability_true"], rtol=1e-9)
 
 
+def test_a_batch_reads_a_form_where_all_its_cells_are_plain_numbers(tmp_path: Path) -> None:
+    trained(tmp_path, [f"{n}.000,5" for n in range(1, ROWS + 1)])
+    texts = ["1.234", "2.500", "299.000"]
+    model = api.load(models_dir=tmp_path / "models")
+    answers = model.predict([{"x": text, "noise": 1} for text in texts])
+    write_csv(tmp_path / "batch.csv", ["x", "noise"], [[text, 1] for text in texts])
+    done = run_trivet("batch-predict", "--input", "batch.csv", "--output", "o.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    in_batch = pd.read_csv(tmp_path / "o.csv")["probability_true"]
+    assert in_batch.tolist() == [each["probabilities"]["true"] for each in answers]
+
+    write_csv(tmp_path / "batch.csv", ["x", "noise"], [["1.5", 1], ["2.5", 1]])
+    done = run_trivet("batch-predict", "--input", "batch.csv", "--output", "o.csv", cwd=tmp_path)
+    assert "rejected 2 of 2 rows" in done.stderr
+
+
 def test_forms_are_given_by_the_command_and_the_file(tmp_path: Path) -> None:
     table(tmp_path, [f"{n % 12 + 1}/{n * 5 % 12 + 1}/{2000 + n}" for n in range(ROWS)])
     told = ("train", "--data", "table.csv", "--target", "y", "--form", "x=day/month/year")
