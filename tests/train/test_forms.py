@@ -242,6 +242,24 @@ def test_a_batch_reads_a_form_where_all_its_cells_are_plain_numbers(tmp_path: Pa
     assert "rejected 2 of 2 rows" in done.stderr
 
 
+def test_a_form_is_seen_where_the_kind_is_given(tmp_path: Path) -> None:
+    money = trained(tmp_path, [f"${n:,}" for n in range(ROWS)], kinds={"x": "integer"})
+    column = money.contract.columns[0]
+    assert (column.kind, column.form, column.unit) == ("integer", "decimal point", "$")
+    days = [f"{n % 28 + 1}/{n % 12 + 1}/2024" for n in range(ROWS)]
+    column = trained(tmp_path, days, kinds={"x": "timestamp"}).contract.columns[0]
+    assert column.form == "day/month/year"
+    column = trained(tmp_path, days, kinds={"x": "category"}).contract.columns[0]
+    assert (column.form, len(column.categories)) == (None, 84)
+
+
+@pytest.mark.parametrize("kind", ["category", "number", "boolean"])
+def test_a_form_that_is_of_another_kind_is_refused(tmp_path: Path, kind: str) -> None:
+    days = [f"{n % 28 + 1}/{n % 12 + 1}/2024" for n in range(ROWS)]
+    with pytest.raises(TrainingError, match=f"day/month/year is timestamp, not {kind}; leave out"):
+        trained(tmp_path, days, kinds={"x": kind}, forms={"x": "day/month/year"})
+
+
 def test_forms_are_given_by_the_command_and_the_file(tmp_path: Path) -> None:
     table(tmp_path, [f"{n % 12 + 1}/{n * 5 % 12 + 1}/{2000 + n}" for n in range(ROWS)])
     told = ("train", "--data", "table.csv", "--target", "y", "--form", "x=day/month/year")

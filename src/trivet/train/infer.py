@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -203,16 +204,15 @@ def infer_column(
         return _column(name, kind) if kind else f"values of type {values.type} can't be a feature"
     if name in settings.forms:
         return _of_form(name, settings.forms[name], said, values, table)
-    if said:
-        return _column(name, said)
     different = values.different()
+    if said:
+        return _of_kind(name, said, different)
     kind = _plain_kind(name, different, table.untyped)
     if kind not in (None, "category"):
         return _column(name, kind)
     forms = _forms(different)
     if len(forms) > 1:
-        flags = " or ".join(f"--form {name}={form}" for form in forms)
-        return f"its days may be months ({flags} says which)"
+        return _ambiguous(name, forms)
     if column := _written_column(name, forms, kind):
         return column
     if meant := _meant_as(name, different, kind, table.untyped):
@@ -244,10 +244,41 @@ def _plain_kind(name: str, different: pa.Array, untyped: bool) -> Kind | None:
     return None
 
 
+def _ambiguous(name: str, forms: Iterable[Form]) -> str:
+    flags = " or ".join(f"--form {name}={form}" for form in forms)
+    return f"its days may be months ({flags} says which)"
+
+
+def _of_kind(name: str, said: Kind, different: pa.Array) -> Column | str:
+    """A column of the kind that the settings name, with the form of its text if it needs one."""
+    column = _column(name, said)
+    if not np.isinf(encode_cells(different, column)).any():
+        return column
+    forms = {form: unit for form, unit in _forms(different).items() if _holds(said, form)}
+    if len(forms) > 1:
+        return _ambiguous(name, forms)
+    for form, unit in forms.items():
+        return column.model_copy(update={"form": form, "unit": unit})
+    return column
+
+
+def _holds(kind: Kind, form: Form) -> bool:
+    """Whether what text of a form means can be of this kind."""
+    return kind_of(form) == ("number" if kind == "integer" else kind)
+
+
 def _of_form(
     name: str, form: Form, said: Kind | None, values: Values, table: TrainingTable
 ) -> Column:
-    """A column of the form that the settings name; raises `TableError` if a cell has another."""
+    """A column of the form that the settings name; raises `TableError` if a cell has another.
+
+    Raises `TrainingError` if the settings also name a kind that such text can't be of.
+    """
+    if said and not _holds(said, form):
+        raise TrainingError(
+            f"column {name!r}: text of the form {form} is {kind_of(form)}, not {said}; leave out "
+            f"--form {name}={form}, or --kind {name}={said}"
+        )
     column = _column(name, said or kind_of(form)).model_copy(update={"form": form})
     read_as = (read(form, text) for text in values.different().to_pylist())
     units = {each.unit for each in read_as if each} - {""}
