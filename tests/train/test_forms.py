@@ -130,6 +130,15 @@ def test_a_target_and_a_time_column_may_be_written_so(tmp_path: Path) -> None:
     assert api.load(models_dir=store).predict({"x": 3})["prediction"] == pytest.approx(3000.5, 0.01)
 
 
+def test_a_target_of_moments_names_the_flag_that_makes_them_labels(tmp_path: Path) -> None:
+    rows = [[n % 7, f"2024-0{n % 2 + 1}"] for n in range(ROWS)]
+    path, store = write_csv(tmp_path / "table.csv", ["x", "y"], rows), tmp_path / "models"
+    with pytest.raises(TrainingError, match=r"is timestamp; .*\(--kind y=category makes"):
+        api.train(path, "y", models_dir=store)
+    manifest = api.train(path, "y", kinds={"y": "category"}, models_dir=store).manifest
+    assert manifest.contract.target.labels == ("2024-01", "2024-02")
+
+
 def test_days_that_may_be_months_are_left_out_with_the_flag(tmp_path: Path) -> None:
     texts = [f"{n % 12 + 1}/{n * 5 % 12 + 1}/{2000 + n}" for n in range(ROWS)]
     (left_out,) = trained(tmp_path, texts).contract.left_out

@@ -62,7 +62,10 @@ def infer_target(table: TrainingTable, settings: TrainSettings) -> Truth:
     values, column = needed_column(table, name, settings, "target")
     kind = column.kind
     if kind == "timestamp":
-        raise TrainingError(f"target {name!r} is timestamp; it must be numbers or labels")
+        raise TrainingError(
+            f"target {name!r} is timestamp; it must be numbers or labels (--kind {name}=category "
+            "makes its values labels)"
+        )
     if kind == "category":
         different, every = values.different(), np.ones(table.rows, dtype=np.bool_)
         if name not in settings.kinds and (
