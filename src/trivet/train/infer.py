@@ -219,8 +219,7 @@ def infer_column(
     if column := _written_column(name, forms, kind):
         return column
     if meant := _meant_as(name, different, kind, table.untyped):
-        unfit = np.isinf(values.encode(meant))
-        fault = table.fault(values, meant, unfit)
+        fault = table.fault(values, meant, np.isinf(values.encode(meant)))
         raise TrainingError(f"{fault}; or, if the column holds labels, --kind {name}=category")
     return _column(name, "category")
 
@@ -228,9 +227,8 @@ def infer_column(
 def _forms(different: pa.Array) -> dict[Form, str]:
     """The forms that all of these texts agree on; most columns of text have none."""
     few = different.slice(0, FEW_TEXTS).to_pylist()
-    if forms_of(few) or all(map(is_plain, few)):
-        return forms_of(different.to_pylist())
-    return {}
+    may_have = forms_of(few) or all(map(is_plain, few))
+    return forms_of(different.to_pylist()) if may_have else {}
 
 
 def _plain_kind(name: str, different: pa.Array, untyped: bool) -> Kind | None:
@@ -421,11 +419,11 @@ def _meant_as(name: str, different: pa.Array, kind: Kind | None, untyped: bool) 
         return _column(name, "number")
     stand_in = pc.is_in(pc.utf8_trim_whitespace(different), pa.array(sorted(PLACEHOLDERS)))
     others = different.filter(pc.invert(stand_in))
-    if len(others) in (0, len(different)):
-        return None
-    if _plain_kind(name, others, untyped=False) == "timestamp":
-        return _column(name, "timestamp")
-    return _written_column(name, _forms(others), kind)
+    if 0 < len(others) < len(different):
+        if _plain_kind(name, others, untyped=False) == "timestamp":
+            return _column(name, "timestamp")
+        return _written_column(name, _forms(others), kind)
+    return None
 
 
 def _meant_as_numbers(different: pa.Array, untyped: bool) -> bool:
