@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import ready_client, run_trivet, write_csv
 from trivet import api
-from trivet.errors import RecordsRejected, TableError
+from trivet.errors import RecordsRejected, TableError, TrainingError
 from trivet.model.artifact import Manifest
 from trivet.online.settings import ServeSettings
 from trivet.train.settings import TrainSettings
@@ -130,6 +130,15 @@ def test_a_target_and_a_time_column_may_be_written_so(tmp_path: Path) -> None:
     assert api.load(models_dir=store).predict({"x": 3})["prediction"] == pytest.approx(3000.5, 0.01)
 
 
+def test_a_target_of_moments_names_the_flag_that_makes_them_labels(tmp_path: Path) -> None:
+    rows = [[n % 7, f"2024-0{n % 2 + 1}"] for n in range(ROWS)]
+    path, store = write_csv(tmp_path / "table.csv", ["x", "y"], rows), tmp_path / "models"
+    with pytest.raises(TrainingError, match=r"is timestamp; .*\(--kind y=category makes"):
+        api.train(path, "y", models_dir=store)
+    manifest = api.train(path, "y", kinds={"y": "category"}, models_dir=store).manifest
+    assert manifest.contract.target.labels == ("2024-01", "2024-02")
+
+
 def test_days_that_may_be_months_are_left_out_with_the_flag(tmp_path: Path) -> None:
     texts = [f"{n % 12 + 1}/{n * 5 % 12 + 1}/{2000 + n}" for n in range(ROWS)]
     (left_out,) = trained(tmp_path, texts).contract.left_out
@@ -170,6 +179,94 @@ def test_a_form_that_a_cell_does_not_have_is_named(tmp_path: Path) -> None:
     texts = [*(f"{n},5" for n in range(ROWS - 1)), "1.2.3"]
     with pytest.raises(TableError, match=r"line 301, column 'x': '1\.2\.3' is not a finite"):
         trained(tmp_path, texts, forms={"x": "decimal comma"})
+
+
+@pytest.mark.parametrize(
+    ("texts", "form"),
+    [
+        ([f"0,{n:03}" for n in range(ROWS)], "decimal comma"),
+        ([f"${n % 3}.{n:03}" for n in range(ROWS)], "decimal point"),
+        ([str(n) if n < 9 else f"{n % 9 + 1},{n:03}%" for n in range(ROWS)], "decimal comma"),
+    ],
+    ids=["decimal comma", "decimal point", "percentages"],
+)
+def test_three_decimals_are_no_thousands(tmp_path: Path, texts: list[str], form: str) -> None:
+    column = trained(tmp_path, texts).contract.columns[0]
+    assert column.form == form
+    assert isinstance(column.maximum, float)
+    assert column.maximum < 10
+
+
+def test_a_form_that_begins_after_a_thousand_plain_numbers_is_seen(tmp_path: Path) -> None:
+    rows = [[f"{n:,}", n > 1500] for n in range(3000)]
+    path = write_csv(tmp_path / "table.csv", ["x", "y"], rows)
+    (column,) = api.train(path, "y", models_dir=tmp_path / "models").manifest.contract.columns
+    assert (column.kind, column.form) == ("number", "decimal point")
+
+
+@pytest.mark.parametrize(
+    "text", ["{n},5", "${n}", "{n}%", "01.01.{year}", "2024-01", "08:30", "{year}-01-01"]
+)
+def test_a_placeholder_among_numbers_and_moments_stops_training(tmp_path: Path, text: str) -> None:
+    texts = ["-" if n % 9 == 1 else text.format(n=n, year=2000 + n) for n in range(ROWS)]
+    with pytest.raises(TrainingError, match=r"line 3, column 'x': '-' is not .*--na-value -"):
+        trained(tmp_path, texts)
+    assert trained(tmp_path, texts, na_values=["-"]).contract.columns[0].kind != "category"
+
+
+def test_moments_of_a_form_may_be_moments_in_a_batch(tmp_path: Path) -> None:
+    days = pd.Series(pd.date_range("2001-01-01", periods=ROWS))
+    texts = days.dt.strftime("%d.%m.%Y")
+    trained(tmp_path, list(texts))
+    model = api.load(models_dir=tmp_path / "models")
+    noise = np.arange(ROWS) % 7
+    as_text = model.predict(pd.DataFrame({"x": texts, "noise": noise}))
+    frame = pd.DataFrame({"x": days, "noise": noise})
+    pd.testing.assert_frame_equal(model.predict(frame), as_text)
+    assert model.predict([{"x": days[9], "noise": 2}]) == model.predict(
+        [{"x": texts[9], "noise": 2}]
+    )
+    frame.to_parquet(tmp_path / "batch.parquet")
+    done = run_trivet(
+        "batch-predict", "--input", "batch.parquet", "--output", "o.csv", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    in_batch = pd.read_csv(tmp_path / "o.csv")["probability_true"]
+    np.testing.assert_allclose(in_batch, as_text["probability_true"], rtol=1e-9)
+
+
+def test_a_batch_reads_a_form_where_all_its_cells_are_plain_numbers(tmp_path: Path) -> None:
+    trained(tmp_path, [f"{n}.000,5" for n in range(1, ROWS + 1)])
+    texts = ["1.234", "2.500", "299.000"]
+    model = api.load(models_dir=tmp_path / "models")
+    answers = model.predict([{"x": text, "noise": 1} for text in texts])
+    write_csv(tmp_path / "batch.csv", ["x", "noise"], [[text, 1] for text in texts])
+    done = run_trivet("batch-predict", "--input", "batch.csv", "--output", "o.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    in_batch = pd.read_csv(tmp_path / "o.csv")["probability_true"]
+    assert in_batch.tolist() == [each["probabilities"]["true"] for each in answers]
+
+    write_csv(tmp_path / "batch.csv", ["x", "noise"], [["1.5", 1], ["2.5", 1]])
+    done = run_trivet("batch-predict", "--input", "batch.csv", "--output", "o.csv", cwd=tmp_path)
+    assert "rejected 2 of 2 rows" in done.stderr
+
+
+def test_a_form_is_seen_where_the_kind_is_given(tmp_path: Path) -> None:
+    money = trained(tmp_path, [f"${n:,}" for n in range(ROWS)], kinds={"x": "integer"})
+    column = money.contract.columns[0]
+    assert (column.kind, column.form, column.unit) == ("integer", "decimal point", "$")
+    days = [f"{n % 28 + 1}/{n % 12 + 1}/2024" for n in range(ROWS)]
+    column = trained(tmp_path, days, kinds={"x": "timestamp"}).contract.columns[0]
+    assert column.form == "day/month/year"
+    column = trained(tmp_path, days, kinds={"x": "category"}).contract.columns[0]
+    assert (column.form, len(column.categories)) == (None, 84)
+
+
+@pytest.mark.parametrize("kind", ["category", "number", "boolean"])
+def test_a_form_that_is_of_another_kind_is_refused(tmp_path: Path, kind: str) -> None:
+    days = [f"{n % 28 + 1}/{n % 12 + 1}/2024" for n in range(ROWS)]
+    with pytest.raises(TrainingError, match=f"day/month/year is timestamp, not {kind}; leave out"):
+        trained(tmp_path, days, kinds={"x": kind}, forms={"x": "day/month/year"})
 
 
 def test_forms_are_given_by_the_command_and_the_file(tmp_path: Path) -> None:

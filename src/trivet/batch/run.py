@@ -39,6 +39,7 @@ from trivet.rows import readers
 from trivet.rows.readers.table import TableFile, Wanted
 from trivet.rows.rejects import too_many
 from trivet.rows.sources import STANDARD, find_sources
+from trivet.rows.values import kind_of_cells
 
 #: Called with the rows and bytes done so far, and the bytes in all.
 Watch = Callable[[int, int, int], object]
@@ -138,7 +139,7 @@ def _job(
         run=uuid4().hex,
         model=_sealed(artifact, portable=settings.cluster is not None),
         wanted=Wanted(
-            {column.name: column.kind for column in contract.columns},
+            {column.name: kind_of_cells(column) for column in contract.columns},
             carried,
             chunk_rows=settings.chunk_rows,
         ),

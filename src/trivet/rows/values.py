@@ -145,8 +145,8 @@ def is_missing(value: object, words: frozenset[str]) -> bool:
 
 
 def kind_of_cells(column: Column) -> Kind:
-    """The kind that `parse_cell` needs: text of a form is left as it is, for `column_encoder`."""
-    return "category" if column.form else column.kind
+    """The kind that `parse_cell` needs: text of a form is left for `column_encoder` to read."""
+    return "category" if column.form and column.kind != "timestamp" else column.kind
 
 
 def expected_of(column: Column) -> str:

@@ -16,7 +16,7 @@ hour:minute           08:30  23:59:59                   minutes since midnight
 
 A column has one form, and at most one unit: a currency or a percent sign. Brackets mean a negative
 number: (3.2) is -3.2. If all cells can be read both ways, as $1,234 can, the comma or point
-separates thousands; in percentages, decimals.
+separates thousands; in percentages and in 0,123, decimals.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from trivet.rows.contract import Form, Kind
 _UNIT = r"[$€£¥₹%]|USD|EUR|GBP|JPY|CHF|CAD|AUD|CNY|INR|SEK|NOK|DKK|PLN|BRL|MXN|ZAR"
 _NUMBER = (
     r"(?P<open>\()?(?P<before>{unit})?\s*(?P<sign>[-+\u2212]?)(?P<after_sign>{unit})?\s*"
-    r"(?P<whole>\d{{1,3}}(?P<gap>[{gaps}])\d{{3}}(?:(?P=gap)\d{{3}})*|\d*)"
+    r"(?P<whole>[1-9]\d{{0,2}}(?P<gap>[{gaps}])\d{{3}}(?:(?P=gap)\d{{3}})*|\d*)"
     r"(?:{decimal}(?P<fraction>\d+))?\s*(?P<after>{unit})?(?P<close>\))?"
 )
 _GAPS = " '\u00a0\u202f\u2019"
@@ -85,13 +85,18 @@ def read(form: Form, text: str) -> Meaning | None:
     return _number(found) if form in _NUMBERS else _moment(found)
 
 
+def is_plain(text: str) -> bool:
+    """Whether a text is digits with a point and a sign at most, which every number form may be."""
+    return bool(_PLAIN.fullmatch(text.strip()))
+
+
 def forms_of(texts: Iterable[str]) -> dict[Form, str]:
     """The forms that all of these texts agree on, each with its unit; there may be none.
 
     There are two only for days that may be months. Plain digits alone have no form.
     """
     texts = list(texts)
-    if all(_PLAIN.fullmatch(text.strip()) for text in texts):
+    if all(map(is_plain, texts)):
         return {}
     read_as = {form: meanings for form in _PATTERNS if (meanings := _all_read(form, texts))}
     for one, other in (("decimal point", "decimal comma"), ("day/month/year", "month/day/year")):
@@ -100,8 +105,8 @@ def forms_of(texts: Iterable[str]) -> dict[Form, str]:
                 del read_as[other]
             elif one in _NUMBERS:
                 small, large = sorted((one, other), key=lambda form: _size(read_as[form]))
-                del read_as[large if read_as[one][0].unit == "%" else small]
-    units = {form: {each.unit for each in found} - {""} for form, found in read_as.items()}
+                del read_as[large if "%" in _units(read_as[one]) else small]
+    units = {form: _units(meanings) for form, meanings in read_as.items()}
     return {form: "".join(known) for form, known in units.items() if len(known) < 2}
 
 
@@ -113,6 +118,10 @@ def _all_read(form: Form, texts: list[str]) -> list[Meaning]:
             return []
         found.append(meaning)
     return found
+
+
+def _units(meanings: list[Meaning]) -> set[str]:
+    return {meaning.unit for meaning in meanings} - {""}
 
 
 def _size(meanings: list[Meaning]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from trivet.rows.arrays import Mask, Rows
 from trivet.rows.columns import encode_cells, is_text, python_values, require_columns
 from trivet.rows.contract import Column, Contract, Form, Kind, LeftOut, Target
 from trivet.rows.values import Unfit, as_json_value, category_text, code_of, to_record, to_value
-from trivet.rows.written import forms_of, kind_of, read
+from trivet.rows.written import forms_of, is_plain, kind_of, read
 from trivet.train.settings import TrainSettings
 from trivet.train.table import TrainingTable
 from trivet.train.values import Values
@@ -61,7 +62,10 @@ def infer_target(table: TrainingTable, settings: TrainSettings) -> Truth:
     values, column = needed_column(table, name, settings, "target")
     kind = column.kind
     if kind == "timestamp":
-        raise TrainingError(f"target {name!r} is timestamp; it must be numbers or labels")
+        raise TrainingError(
+            f"target {name!r} is timestamp; it must be numbers or labels (--kind {name}=category "
+            "makes its values labels)"
+        )
     if kind == "category":
         different, every = values.different(), np.ones(table.rows, dtype=np.bool_)
         if name not in settings.kinds and (
@@ -196,7 +200,7 @@ def infer_column(
     """The kind of a column, and the form of its text; or the reason why it has none.
 
     They are what the settings say, or follow from its type and, for text, its values. Raises
-    `TrainingError` for text that is mostly numbers, or numbers and `PLACEHOLDERS`, and
+    `TrainingError` for text that is mostly numbers, or numbers or moments and `PLACEHOLDERS`, and
     `TableError` for a cell that is not of the form that the settings name.
     """
     said = settings.kinds.get(name)
@@ -205,25 +209,28 @@ def infer_column(
         return _column(name, kind) if kind else f"values of type {values.type} can't be a feature"
     if name in settings.forms:
         return _of_form(name, settings.forms[name], said, values, table)
-    if said:
-        return _column(name, said)
     different = values.different()
+    if said:
+        return _of_kind(name, said, different)
     kind = _plain_kind(name, different, table.untyped)
     if kind not in (None, "category"):
         return _column(name, kind)
-    few = different.slice(0, FEW_TEXTS).to_pylist()  # most columns of text have no form
-    forms = forms_of(different.to_pylist()) if forms_of(few) else {}
+    forms = _forms(different)
     if len(forms) > 1:
-        flags = " or ".join(f"--form {name}={form}" for form in forms)
-        return f"its days may be months ({flags} says which)"
-    for form, unit in forms.items():
-        if kind is None or kind_of(form) == "timestamp" or form == "hour:minute":
-            return _column(name, kind_of(form), form, unit)
-    if kind is None and _meant_as_numbers(different, table.untyped):
-        unfit = np.isinf(values.encode(_column(name, "number")))
-        fault = table.fault(values, _column(name, "number"), unfit)
+        return _ambiguous(name, forms)
+    if column := _written_column(name, forms, kind):
+        return column
+    if meant := _meant_as(name, different, kind, table.untyped):
+        fault = table.fault(values, meant, np.isinf(values.encode(meant)))
         raise TrainingError(f"{fault}; or, if the column holds labels, --kind {name}=category")
     return _column(name, "category")
+
+
+def _forms(different: pa.Array) -> dict[Form, str]:
+    """The forms that all of these texts agree on; most columns of text have none."""
+    few = different.slice(0, FEW_TEXTS).to_pylist()
+    may_have = forms_of(few) or all(map(is_plain, few))
+    return forms_of(different.to_pylist()) if may_have else {}
 
 
 def _plain_kind(name: str, different: pa.Array, untyped: bool) -> Kind | None:
@@ -240,10 +247,41 @@ def _plain_kind(name: str, different: pa.Array, untyped: bool) -> Kind | None:
     return None
 
 
+def _ambiguous(name: str, forms: Iterable[Form]) -> str:
+    flags = " or ".join(f"--form {name}={form}" for form in forms)
+    return f"its days may be months ({flags} says which)"
+
+
+def _of_kind(name: str, said: Kind, different: pa.Array) -> Column | str:
+    """A column of the kind that the settings name, with the form of its text if it needs one."""
+    column = _column(name, said)
+    if not np.isinf(encode_cells(different, column)).any():
+        return column
+    forms = {form: unit for form, unit in _forms(different).items() if _holds(said, form)}
+    if len(forms) > 1:
+        return _ambiguous(name, forms)
+    for form, unit in forms.items():
+        return column.model_copy(update={"form": form, "unit": unit})
+    return column
+
+
+def _holds(kind: Kind, form: Form) -> bool:
+    """Whether what text of a form means can be of this kind."""
+    return kind_of(form) == ("number" if kind == "integer" else kind)
+
+
 def _of_form(
     name: str, form: Form, said: Kind | None, values: Values, table: TrainingTable
 ) -> Column:
-    """A column of the form that the settings name; raises `TableError` if a cell has another."""
+    """A column of the form that the settings name; raises `TableError` if a cell has another.
+
+    Raises `TrainingError` if the settings also name a kind that such text can't be of.
+    """
+    if said and not _holds(said, form):
+        raise TrainingError(
+            f"column {name!r}: text of the form {form} is {kind_of(form)}, not {said}; leave out "
+            f"--form {name}={form}, or --kind {name}={said}"
+        )
     read_as = (read(form, text) for text in values.different().to_pylist())
     units = {each.unit for each in read_as if each} - {""}
     column = _column(name, said or kind_of(form), form, min(units, default=""))
@@ -363,6 +401,27 @@ def _kind_of_type(kind: pa.DataType) -> Kind | None:
         return "number"
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         return "timestamp"
+    return None
+
+
+def _written_column(name: str, forms: dict[Form, str], kind: Kind | None) -> Column | None:
+    """The column of text of the first form; None if there is none, or the text is of codes."""
+    for form, unit in forms.items():
+        if kind is None or kind_of(form) == "timestamp" or form == "hour:minute":
+            return _column(name, kind_of(form), form, unit)
+    return None
+
+
+def _meant_as(name: str, different: pa.Array, kind: Kind | None, untyped: bool) -> Column | None:
+    """What a column of text would be without its words for a missing value; None if text."""
+    if kind is None and _meant_as_numbers(different, untyped):
+        return _column(name, "number")
+    stand_in = pc.is_in(pc.utf8_trim_whitespace(different), pa.array(sorted(PLACEHOLDERS)))
+    others = different.filter(pc.invert(stand_in))
+    if 0 < len(others) < len(different):
+        if _plain_kind(name, others, untyped=False) == "timestamp":
+            return _column(name, "timestamp")
+        return _written_column(name, _forms(others), kind)
     return None
 
 

@@ -60,7 +60,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to read: ``features`` by name with their kinds, and columns to carry along unchanged.
+    """What to read: ``features`` by name with their cells' kinds, and columns to carry unchanged.
 
     Without ``features``, all columns are read as they are, except those that are ``skipped``.
     ``chunk_rows`` limits the rows of a chunk; by default, its bytes are limited.
