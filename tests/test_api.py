@@ -135,7 +135,7 @@ def test_a_model_without_compiled_form(uncompiled: Artifact, november: pd.DataFr
 
 
 def test_a_regression(tmp_path: Path) -> None:
-    rows = [(number, number * 2 + (number % 5) / 10) for number in range(200)]
+    rows = [(number * 2, number * 2 + (number % 5) / 10) for number in range(200)]
     table = write_csv(tmp_path / "t.csv", ("x", "y"), rows)
     result = api.train(table, "y", estimator="ridge", max_rejected="5%", models_dir=tmp_path)
     assert result.trained

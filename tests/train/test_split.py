@@ -172,7 +172,7 @@ def test_a_model_worse_than_its_baseline_says_so(learn: Learn) -> None:
 def test_a_dry_run_says_what_would_be_learnt_and_publishes_nothing(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     rows: list[list[object]] = [
-        [f"order {n}", f"${n % 90},000", random.choice(["a", ""]), n % 3] for n in range(300)
+        [f"order {n}", f"${n % 90 + 1},000", random.choice(["a", ""]), n % 3] for n in range(300)
     ]
     write_csv(tmp_path / "table.csv", ["order", "price", "group", "y"], rows)
     options = ("--data", "table.csv", "--target", "y", "--dry-run")
@@ -187,7 +187,7 @@ def test_a_dry_run_says_what_would_be_learnt_and_publishes_nothing(tmp_path: Pat
         "",
         "| feature | kind | missing | range or categories |",
         "|---|---|---:|---|",
-        "| price | number | 0.0% | 0.0 to 89000.0 |",
+        "| price | number | 0.0% | 1000.0 to 90000.0 |",
         said.stdout.splitlines()[8],
         "",
         "nothing was trained: --dry-run",
