@@ -38,8 +38,9 @@ class ServeSettings:
     predict_route: str | None = None
 
     def __post_init__(self) -> None:
-        for limit in ("max_body", "max_rows", "max_in_flight"):
-            require_number(limit, getattr(self, limit))
+        require_number("max_body", self.max_body)
+        require_number("max_rows", self.max_rows)
+        require_number("max_in_flight", self.max_in_flight, least=0)
         require_number("workers", self.workers, auto=True)
         if not all(isinstance(key, bytes) and KEY.fullmatch(key) for key in self.api_keys):
             raise SettingsError(
