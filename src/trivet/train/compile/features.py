@@ -129,7 +129,7 @@ def _encoder(
         others = {other: [some[0]] * len(asked) for other, some in zip(names, known, strict=True)}
         frame = pd.DataFrame({**others, name: asked}, dtype=object)
         answers = step.transform(frame)  # sparse, or a frame, if it is set so
-        answers = answers.toarray() if hasattr(answers, "toarray") else np.asarray(answers)
+        answers = answers if hasattr(answers, "toarray") else np.asarray(answers)
         answers = answers[:, start : start + width]
         start += width
         encoded.append(Encoded(feature.column, answers))
