@@ -54,12 +54,16 @@ NOVEMBER = ROOT / "data/flights_november.csv"
 OWN_PIPELINE = ROOT / "tests/pipelines/own.py"
 
 
+def trained(settings: TrainSettings) -> Artifact:
+    """The version that these settings lead to."""
+    version = train(settings).manifest.version
+    return ModelStore(settings.models_dir).artifact(settings.model, version)
+
+
 @pytest.fixture(scope="session")
 def flights(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """The flights model, in a store of its own."""
-    models_dir = tmp_path_factory.mktemp("flights") / "models"
-    train(replace(FLIGHTS, models_dir=models_dir))
-    return ModelStore(models_dir).artifact("flights")
+    return trained(replace(FLIGHTS, models_dir=tmp_path_factory.mktemp("flights") / "models"))
 
 
 @pytest.fixture(scope="session")
@@ -86,8 +90,7 @@ def predictor(flights: Artifact) -> Predictor:
 def uncompiled(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """A model of a pipeline of a user's own, which has no compiled form."""
     models_dir = tmp_path_factory.mktemp("uncompiled") / "models"
-    train(replace(FLIGHTS, models_dir=models_dir, pipeline=OWN_PIPELINE))
-    return ModelStore(models_dir).artifact("flights")
+    return trained(replace(FLIGHTS, models_dir=models_dir, pipeline=OWN_PIPELINE))
 
 
 @pytest.fixture(scope="session")

@@ -26,9 +26,10 @@ from trivet.online.settings import ServeSettings
 from trivet.rows.contract import Contract
 from trivet.rows.sources import find_sources
 from trivet.rows.values import RecordEncoder
-from trivet.train.infer import infer_contract, infer_target
+from trivet.train.infer import infer_contract
 from trivet.train.settings import TrainSettings
 from trivet.train.table import read_training_table
+from trivet.train.target import infer_target
 
 #: Values by column. ``code`` and ``part`` are numbers that name something.
 Table = Mapping[str, list[Any]]

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from trivet.cli import commands as cli
+from trivet.cli.commands import main
 from trivet.cpus import Workers, cpu_limit, worker_count
 
 HALF_A_CORE = {
@@ -47,12 +47,12 @@ def test_a_quota_above_what_the_machine_has_gives_no_more_than_that(
 
 @pytest.mark.parametrize(("text", "workers", "count"), [("auto", "auto", cpu_limit()), ("3", 3, 3)])
 def test_workers_are_a_number_or_auto(text: str, workers: Workers, count: int) -> None:
-    context = cli.serve.make_context("serve", ["--workers", text])
+    context = main.commands["serve"].make_context("serve", ["--workers", text])
     assert context.params["workers"] == workers
     assert worker_count(workers) == count
 
 
 def test_other_texts_for_workers_are_refused() -> None:
-    result = CliRunner().invoke(cli.main, ["serve", "--workers", "many"])
+    result = CliRunner().invoke(main, ["serve", "--workers", "many"])
     assert result.exit_code == 2
     assert "'many' is not a valid" in result.output

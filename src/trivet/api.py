@@ -235,6 +235,8 @@ def _json_record(record: object, kinds: Mapping[str, Kind]) -> object:
 
 def _plain(value: Any) -> object:
     """A value of NumPy as one of Python, and None for what pandas calls missing."""
+    if type(value) in (str, int, float, bool):  # most are
+        return value
     if hasattr(value, "tolist"):
         value = value.tolist()
     missing = [getattr(sys.modules.get("pandas"), name, None) for name in ("NA", "NaT")]

@@ -15,7 +15,8 @@ import pytest
 from tests.conftest import NOVEMBER, OWN_PIPELINE, ROOT, run_trivet, write_csv
 from trivet.batch.settings import BatchSettings
 from trivet.cli.commands import main
-from trivet.cli.settings_file import literal, load_defaults
+from trivet.cli.settings_file import load_defaults
+from trivet.cli.train import literal
 from trivet.errors import SettingsError
 from trivet.model.store import ModelStore
 from trivet.online.settings import ServeSettings

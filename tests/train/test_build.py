@@ -23,12 +23,12 @@ from tests.conftest import (
     read_csv,
     run_trivet,
     serving,
+    trained,
 )
 from trivet.errors import ArtifactError, SettingsError, TrainingError
 from trivet.model.artifact import Artifact
 from trivet.model.predictor import Predictor
 from trivet.model.store import ModelStore
-from trivet.train.run import train
 
 SCIKIT_LEARN = "sklearn.ensemble.GradientBoostingClassifier"
 MINIMAL = """
@@ -46,11 +46,9 @@ def build_pipeline(contract):
 """
 
 
-def trained(folder: Path, **options: Any) -> Artifact:
+def own(folder: Path, **options: Any) -> Artifact:
     """A model of November's flights, in a store in this folder."""
-    settings = replace(FLIGHTS, data=NOVEMBER, models_dir=folder / "models", **options)
-    version = train(settings).manifest.version
-    return ModelStore(folder / "models").artifact("flights", version)
+    return trained(replace(FLIGHTS, data=NOVEMBER, models_dir=folder / "models", **options))
 
 
 def written(folder: Path, source: str) -> Path:
@@ -113,7 +111,7 @@ def test_the_packages_own_file_may_be_replaced(tmp_path: Path) -> None:
 
 
 def test_a_changed_file_in_a_model_is_not_run(tmp_path: Path) -> None:
-    artifact = trained(tmp_path, pipeline=written(tmp_path, MINIMAL))
+    artifact = own(tmp_path, pipeline=written(tmp_path, MINIMAL))
     code = artifact.path / "pipeline.py"
     code.write_text(code.read_text() + "\nraise SystemExit('it ran')\n")
     with pytest.raises(ArtifactError, match=r"pipeline\.py: its SHA-256 is not the one"):
@@ -121,9 +119,9 @@ def test_a_changed_file_in_a_model_is_not_run(tmp_path: Path) -> None:
 
 
 def test_models_of_different_files_are_used_side_by_side(tmp_path: Path) -> None:
-    one = trained(tmp_path / "a", pipeline=written(tmp_path / "a", MINIMAL))
+    one = own(tmp_path / "a", pipeline=written(tmp_path / "a", MINIMAL))
     other = MINIMAL.replace("frame * 1", "frame * 0")
-    two = trained(tmp_path / "b", pipeline=written(tmp_path / "b", other))
+    two = own(tmp_path / "b", pipeline=written(tmp_path / "b", other))
     first, second = Predictor.load(one), Predictor.load(two)
     rows = encoded(NOVEMBER, first.contract)
     assert len(set(first.predict(rows).values)) == 2
@@ -131,10 +129,10 @@ def test_models_of_different_files_are_used_side_by_side(tmp_path: Path) -> None
 
 
 def test_an_edit_makes_a_new_version_and_a_comment_does_not(tmp_path: Path) -> None:
-    first = trained(tmp_path, pipeline=written(tmp_path, MINIMAL))
-    same = trained(tmp_path, pipeline=written(tmp_path, f"# Shallow.\n{MINIMAL}"))
+    first = own(tmp_path, pipeline=written(tmp_path, MINIMAL))
+    same = own(tmp_path, pipeline=written(tmp_path, f"# Shallow.\n{MINIMAL}"))
     other = MINIMAL.replace("max_depth=2", "max_depth=3")
-    edited = trained(tmp_path, pipeline=written(tmp_path, other))
+    edited = own(tmp_path, pipeline=written(tmp_path, other))
     assert same.manifest.version == first.manifest.version != edited.manifest.version
 
 
@@ -146,7 +144,7 @@ def test_a_search_over_ones_own_steps_may_use_processes(tmp_path: Path) -> None:
         "    grid = {'decisiontreeclassifier__max_depth': [1, 2]}\n"
         "    return GridSearchCV(pipeline, grid, n_jobs=2, cv=2)",
     )
-    artifact = trained(tmp_path, pipeline=written(tmp_path, source))
+    artifact = own(tmp_path, pipeline=written(tmp_path, source))
     assert artifact.manifest.estimator.name == "GridSearchCV"
     assert artifact.manifest.not_compiled == (
         "GridSearchCV: not a pipeline of features and estimator"
@@ -158,7 +156,7 @@ def test_a_search_over_ones_own_steps_may_use_processes(tmp_path: Path) -> None:
 def test_a_function_of_ones_own_may_come_back_from_processes(tmp_path: Path) -> None:
     source = MINIMAL.replace('["dep_delay"]))', '["dep_delay"]), n_jobs=2)')
     source = source.replace("scaled), [", "scaled), ['distance']), (FunctionTransformer(scaled), [")
-    artifact = trained(tmp_path, pipeline=written(tmp_path, source))
+    artifact = own(tmp_path, pipeline=written(tmp_path, source))
     record = artifact.manifest.contract.example
     assert len(Predictor.load(artifact).predict_records([record]).values) == 1
 
@@ -200,7 +198,7 @@ def build_pipeline(contract):
 )
 def test_probabilities_may_be_a_list_or_a_frame(tmp_path: Path, given: str) -> None:
     source = OWN_ESTIMATOR.replace("return shares", f"return {given}")
-    predictor = Predictor.load(trained(tmp_path, pipeline=written(tmp_path, source)))
+    predictor = Predictor.load(own(tmp_path, pipeline=written(tmp_path, source)))
     answer = predictor.predict_records([predictor.contract.example])
     assert answer.probabilities is not None
     assert answer.probabilities.sum() == pytest.approx(1)
@@ -208,7 +206,7 @@ def test_probabilities_may_be_a_list_or_a_frame(tmp_path: Path, given: str) -> N
 
 def test_a_regressor_may_answer_with_a_column(tmp_path: Path) -> None:
     options = {"target": "dep_delay", "pipeline": written(tmp_path, OWN_ESTIMATOR)}
-    predictor = Predictor.load(trained(tmp_path, **options))
+    predictor = Predictor.load(own(tmp_path, **options))
     (answer,) = predictor.predict_records([predictor.contract.example]).values
     assert isinstance(answer, float)
 
@@ -235,7 +233,7 @@ def test_what_cannot_be_used_is_not_published(
 ) -> None:
     source = OWN_ESTIMATOR.replace(old, new)
     with pytest.raises(TrainingError, match=message):
-        trained(tmp_path, pipeline=written(tmp_path, source))
+        own(tmp_path, pipeline=written(tmp_path, source))
     assert ModelStore(tmp_path / "models").names() == []
 
 
@@ -247,11 +245,11 @@ def test_a_pipeline_must_be_able_to_predict_unseen_categories(tmp_path: Path) ->
     with pytest.raises(
         TrainingError, match=r"can't predict rows with .* did not see: Found unknown"
     ):
-        trained(tmp_path, pipeline=written(tmp_path, source))
+        own(tmp_path, pipeline=written(tmp_path, source))
 
 
 def test_the_report_names_the_estimator_that_was_fitted(tmp_path: Path) -> None:
-    artifact = trained(tmp_path, estimator=SCIKIT_LEARN, params={"n_estimators": 3})
+    artifact = own(tmp_path, estimator=SCIKIT_LEARN, params={"n_estimators": 3})
     facts = artifact.manifest.estimator
     assert (facts.name, facts.params["n_estimators"]) == ("GradientBoostingClassifier", 3)
     shown = run_trivet("models", "show", "--model", "flights", cwd=tmp_path).stdout
@@ -263,7 +261,7 @@ def test_the_report_names_the_estimator_that_was_fitted(tmp_path: Path) -> None:
 
 def test_features_can_be_chosen_for_an_estimator(tmp_path: Path) -> None:
     estimator = "sklearn.naive_bayes.GaussianNB"
-    artifact = trained(tmp_path, estimator=estimator, features="scaled")
+    artifact = own(tmp_path, estimator=estimator, features="scaled")
     assert "StandardScaler" in repr(artifact.load_pipeline()[0])
 
 
@@ -289,7 +287,7 @@ def test_what_cannot_be_built_is_one_clear_error(
     tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(SettingsError, match=message):
-        trained(tmp_path, **options)
+        own(tmp_path, **options)
 
 
 @pytest.mark.parametrize(
@@ -311,7 +309,7 @@ def test_what_a_file_lacks_is_one_clear_error(
     tmp_path: Path, source: str, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(SettingsError, match=message):
-        trained(tmp_path, pipeline=written(tmp_path, source), **options)
+        own(tmp_path, pipeline=written(tmp_path, source), **options)
 
 
 def test_a_fault_in_ones_own_code_is_shown_where_it_is(tmp_path: Path) -> None:

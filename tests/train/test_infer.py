@@ -13,9 +13,10 @@ import pytest
 
 from trivet.errors import TrainingError
 from trivet.rows.contract import Contract, Task
-from trivet.train.infer import infer_contract, infer_target
+from trivet.train.infer import infer_contract
 from trivet.train.settings import TrainSettings
 from trivet.train.table import TrainingTable
+from trivet.train.target import infer_target
 from trivet.train.values import Values, as_array
 
 ROWS = 40

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.conftest import run_trivet, write_csv
+from tests.conftest import run_trivet, trained, write_csv
 from trivet.errors import SettingsError, TrainingError
 from trivet.model.artifact import Artifact
 from trivet.model.predictor import Predictor
 from trivet.model.store import ModelStore
-from trivet.train.run import train
 from trivet.train.settings import TrainSettings
 
 HEADER = ["up", "group", "down", "when", "y"]
@@ -35,8 +34,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def fitted(table: Path, models_dir: Path, **options: Any) -> Artifact:
     settings = TrainSettings(data=table, target="y", models_dir=models_dir)
-    version = train(replace(settings, **options)).manifest.version
-    return ModelStore(models_dir).artifact("model", version)
+    return trained(replace(settings, **options))
 
 
 def steps_of(artifact: Artifact, name: str) -> Any:

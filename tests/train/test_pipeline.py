@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import write_csv
+from tests.conftest import trained, write_csv
 from trivet.errors import SettingsError, TrainingError
 from trivet.model.artifact import Artifact
 from trivet.model.predictor import Predictor
 from trivet.model.store import ModelStore
 from trivet.pipeline import ESTIMATORS
-from trivet.train.run import train
 from trivet.train.settings import TrainSettings
 
 FAST = {"random_forest": {"n_estimators": 5}, "extra_trees": {"n_estimators": 5}}
@@ -37,8 +36,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def fitted(table: Path, models_dir: Path, **options: object) -> Artifact:
     settings = TrainSettings(data=table, target="binary", models_dir=models_dir)
-    train(replace(settings, **options))  # type: ignore[arg-type]
-    return ModelStore(models_dir).artifact("model")
+    return trained(replace(settings, **options))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

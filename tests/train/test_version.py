@@ -41,7 +41,7 @@ def test_an_edit_that_shapes_no_model_changes_nothing(
         ("pipeline.py", "max_categories=255", "max_categories=25"),
         ("rows/contract.py", '"N/A"', '"N/A", "?"'),
         ("model/trees.py", "FEW_ROWS = 16", "FEW_ROWS = 17"),
-        ("train/infer.py", "MOST_LABELS = 20", "MOST_LABELS = 30"),
+        ("train/target.py", "MOST_LABELS = 20", "MOST_LABELS = 30"),
         ("train/compile/boosting.py", "BITS = 64", "BITS = 32"),
     ],
 )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.conftest import OWN_PIPELINE, encoded, run_trivet, write_csv
+from tests.conftest import OWN_PIPELINE, encoded, run_trivet, trained, write_csv
 from trivet.errors import SettingsError, TableError, TrainingError
 from trivet.model.artifact import Artifact
 from trivet.model.predictor import Predictor
@@ -58,8 +58,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fitted(table: Path, models_dir: Path, target: str, **options: Any) -> Artifact:
     exclude = tuple({*LABELS, "amount", "weight", *options.pop("exclude", ())} - {target})
     settings = TrainSettings(data=table, target=target, exclude=exclude, models_dir=models_dir)
-    version = train(replace(settings, **options)).manifest.version
-    return ModelStore(models_dir).artifact("model", version)
+    return trained(replace(settings, **options))
 
 
 def shares(artifact: Artifact, table: Path) -> Any:

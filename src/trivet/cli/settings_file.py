@@ -19,22 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from trivet.errors import SettingsError, did_you_mean
 
 #: Tables of the file, and the repeatable option NAME=VALUE that each stands for.
 PAIRS = {"params": "param", "kinds": "kind", "forms": "form"}
-
-#: Options of `trivet train` that make sense only together with the value of others.
-OWNERS = {
-    "estimator": ("pipeline",),
-    "features": ("pipeline", "estimator"),
-    "param": ("pipeline", "estimator"),
-}
-
-#: What Python calls null, true and false.
-WORDS = {"None": None, "True": True, "False": False}
 
 Section = dict[str, Any]
 
@@ -66,80 +55,6 @@ def load_defaults(path: Path, root: click.Group, required: bool) -> Section:
 
 class Filter(click.Option):
     """An option that narrows what is shown: a key at the top of the file does not set it."""
-
-
-class TrainCommand(click.Command):
-    """Uses only those settings of trivet.toml that are for this table, pipeline and estimator.
-
-    With --target on the command line, the flags describe the table: identifiers or a time column of
-    the file's table would be wrong for any other. The estimator and its hyperparameters in the file
-    are for the pipeline and the estimator in the file. A line on stderr says what is not used.
-    """
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the options, without the settings that are for another table or estimator."""
-        file = kept = ctx.default_map or {}
-        if any(arg.partition("=")[0] == "--target" for arg in args):
-            kept = {name: value for name, value in file.items() if name == "models_dir"}
-        ctx.default_map = kept
-        rest = super().parse_args(ctx, args)
-        source = ctx.get_parameter_source
-        if any(source(name) is ParameterSource.DEFAULT for name in file.keys() - kept.keys()):
-            why = "--target describes another table; only models-dir still applies"
-            _say_unused(ctx, "[train]", why)
-        for name, owners in OWNERS.items():
-            if source(name) is ParameterSource.DEFAULT_MAP:
-                for owner in owners:
-                    given = file.get(owner), ctx.params[owner]
-                    meant, used = (str(each or f"the default {owner}") for each in given)
-                    if meant != used:
-                        ctx.params[name] = () if name == "param" else None
-                        place = "[train.params]" if name == "param" else f"[train] {name}"
-                        _say_unused(ctx, place, f"it is for {meant}, not for {used}")
-                        break
-        return rest
-
-
-class BatchCommand(click.Command):
-    """Keeps the output that trivet.toml names for the input that it names with it."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the options; another input needs another output, or it would replace that one."""
-        rest = super().parse_args(ctx, args)
-        meant, output = (ctx.default_map or {}).get("input"), ctx.get_parameter_source("output")
-        if output is ParameterSource.DEFAULT_MAP and meant not in (None, ctx.params["input"]):
-            raise click.UsageError(
-                f"Missing option '--output': {ctx.params['output']} is for {meant}, as "
-                f"{ctx.find_root().params['config']} says.",
-                ctx,
-            )
-        return rest
-
-
-def _say_unused(ctx: click.Context, section: str, why: str) -> None:
-    path = ctx.find_root().params["config"]
-    click.echo(f"{path}: {section} is not used, because {why}", err=True)
-
-
-def pairs(option: str, texts: tuple[str, ...]) -> list[tuple[str, str]]:
-    """NAME=VALUE texts, split at the first ``=`` for a parameter, and at the last for a column."""
-    for text in texts:
-        if "=" not in text:
-            raise SettingsError(f"--{option} {text}: write it as NAME=VALUE")
-    split = str.partition if option == "param" else str.rpartition
-    return [(name, value) for name, _, value in (split(text, "=") for text in texts)]
-
-
-def literal(text: str) -> Any:
-    """The value of a hyperparameter: JSON, or a word of Python's, or else the text itself.
-
-    The words may be quoted: TOML has no other way to write None.
-    """
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
-        value = text
-    return WORDS.get(value, value) if isinstance(value, str) else value
 
 
 def _defaults(where: str, group: click.Group, sections: Section, shared: Section) -> Section:

@@ -36,7 +36,8 @@ from trivet.train.settings import OnStep, TrainSettings
 from trivet.train.table import TrainingTable
 
 GOLDEN_ROWS = 20
-#: Parameters that name labels or columns, for which the estimator has numbers.
+#: Parameters that name labels or columns, for which the estimator has numbers. (Not read from
+#: `trivet.pipeline`, which may be replaced.)
 NAMING = ("class_weight", "categorical_features", "interaction_cst", "monotonic_cst")
 
 
@@ -80,8 +81,8 @@ def fit(
     _require_order_of_labels(pipeline, target)
     on_step("proving")
     model = FittedPipeline(contract, pipeline)
-    metrics, golden = _tried(model, contract, truth, held_out)
-    compiled = _compiled(pipeline, model, contract, held_out)
+    answers, metrics, golden = _tried(model, contract, truth, held_out)
+    compiled = _compiled(pipeline, model, contract, held_out, answers)
     return FittedModel(
         pipeline=pipeline,
         contract=contract,
@@ -171,23 +172,24 @@ def _require_order_of_labels(pipeline: Any, target: Target) -> None:
 
 def _tried(
     model: FittedPipeline, contract: Contract, truth: Rows, rows: Rows
-) -> tuple[Scores, GoldenRows]:
-    """The metrics and the golden rows, both from held-out rows; raises `TrainingError`."""
+) -> tuple[Rows, Scores, GoldenRows]:
+    """The answers to held-out rows, their metrics, and golden rows; raises `TrainingError`."""
     asked = "held-out rows"
     try:
-        metrics = score(contract.target, truth, model.answers(rows))
+        answers = model.answers(rows)
+        metrics = score(contract.target, truth, answers)
         asked = "rows with missing values, or with categories that training did not see"
-        return metrics, Predictor(contract, model).golden(_golden_records(contract, rows))
+        return answers, metrics, Predictor(contract, model).golden(_golden_records(contract, rows))
     except (ValueError, TypeError, RecordsRejected) as error:
         raise TrainingError(f"the fitted pipeline can't predict {asked}: {error}") from error
 
 
 def _compiled(
-    pipeline: Any, model: FittedPipeline, contract: Contract, rows: Rows
+    pipeline: Any, model: FittedPipeline, contract: Contract, rows: Rows, answers: Rows
 ) -> CompiledPipeline | str:
     try:
         compiled = compile_pipeline(pipeline, contract)
-        prove(compiled, model, contract, rows)
+        prove(compiled, model, contract, rows, answers)
         return compiled
     except NotCompilable as reason:
         return str(reason)

@@ -13,11 +13,13 @@ from trivet.rows.arrays import Rows
 from trivet.rows.contract import Contract, Target
 from trivet.rows.sources import find_sources
 from trivet.train.build import build
-from trivet.train.infer import infer_contract, infer_target, needed_column, numbers_of
+from trivet.train.infer import infer_contract
+from trivet.train.kinds import needed_column, numbers_of
 from trivet.train.report import features_table, missing_words, rows_line
 from trivet.train.settings import TrainSettings, Watch
 from trivet.train.split import Split, split
 from trivet.train.table import Reading, TrainingTable, read_training_table
+from trivet.train.target import infer_target
 from trivet.train.weights import row_weights
 
 

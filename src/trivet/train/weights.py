@@ -10,7 +10,7 @@ import numpy as np
 from trivet.errors import SettingsError, TableError, TrainingError, did_you_mean
 from trivet.rows.arrays import Mask, Rows
 from trivet.rows.contract import Target
-from trivet.train.infer import needed_column
+from trivet.train.kinds import needed_column
 from trivet.train.settings import TrainSettings
 from trivet.train.table import TrainingTable
 

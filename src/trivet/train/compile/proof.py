@@ -20,33 +20,40 @@ EXTREME = 1e300
 
 
 def prove(
-    compiled: CompiledPipeline, fitted: FittedPipeline, contract: Contract, rows: Rows
+    compiled: CompiledPipeline,
+    fitted: FittedPipeline,
+    contract: Contract,
+    rows: Rows,
+    answers: Rows,
 ) -> None:
     """Raise `NotCompilable` unless both forms give the same answers.
 
-    Both predict these rows, then some of them with values missing where they may be, with unseen
-    categories, and with extreme numbers: all at once, and the first of each one by one. Labels must
-    be identical; numbers may differ by `TOLERANCE`, relatively.
+    ``answers`` are the pipeline's to these rows, which are the first to be compared. Then both
+    predict some of them with values missing where they may be, with unseen categories, and with
+    extreme numbers: all at once, and the first of each one by one. Labels must be identical;
+    numbers may differ by `TOLERANCE`, relatively.
     """
+    _require_equal(compiled, "held-out rows", rows, answers)
     for what, asked in _variants(contract, rows):
         try:
             with np.errstate(over="ignore", invalid="ignore"):
                 expected = fitted.answers(asked)
         except ValueError:  # scikit-learn refuses numbers so extreme: there is nothing to compare
-            if asked is rows:
-                raise
             continue
-        one_by_one = (compiled.answers(row[None]) for row in asked[:ONE_BY_ONE])
-        given = np.concatenate([compiled.answers(asked), *one_by_one])
-        wanted = np.concatenate([expected, expected[:ONE_BY_ONE]])
-        if not np.allclose(given, wanted, rtol=TOLERANCE, atol=0):
-            raise NotCompilable(f"other answers to {what}")
-        if wanted.ndim == 2 and (given.argmax(axis=1) != wanted.argmax(axis=1)).any():
-            raise NotCompilable(f"other labels for {what}")
+        _require_equal(compiled, what, asked, expected)
+
+
+def _require_equal(compiled: CompiledPipeline, what: str, rows: Rows, expected: Rows) -> None:
+    one_by_one = (compiled.answers(row[None]) for row in rows[:ONE_BY_ONE])
+    given = np.concatenate([compiled.answers(rows), *one_by_one])
+    wanted = np.concatenate([expected, expected[:ONE_BY_ONE]])
+    if not np.allclose(given, wanted, rtol=TOLERANCE, atol=0):
+        raise NotCompilable(f"other answers to {what}")
+    if wanted.ndim == 2 and (given.argmax(axis=1) != wanted.argmax(axis=1)).any():
+        raise NotCompilable(f"other labels for {what}")
 
 
 def _variants(contract: Contract, rows: Rows) -> Iterator[tuple[str, Rows]]:
-    yield "held-out rows", rows
     some = rows[:VARIED_ROWS]
     nullable = np.array([column.nullable for column in contract.columns])
     draw = np.random.default_rng(0)

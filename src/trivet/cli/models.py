@@ -1,0 +1,59 @@
+"""The commands `trivet models ...`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from trivet.cli.listing import describe
+from trivet.cli.options import MODEL, MODELS_DIR
+from trivet.cli.settings_file import Filter
+from trivet.errors import TrivetError
+from trivet.model.artifact import REPORT
+from trivet.model.store import ModelStore
+
+
+@click.group()
+def models() -> None:
+    """Look at the stored models, and choose the current version."""
+
+
+@models.command("list")
+@click.option("--model", cls=Filter, metavar="NAME", help="List the versions of this model alone.")
+@MODELS_DIR
+def list_models(model: str | None, models_dir: Path) -> None:
+    """List all versions of all models; * marks the current ones."""
+    click.echo("\n".join(describe(ModelStore(models_dir), model)))
+
+
+@models.command()
+@click.argument("version", required=False)
+@MODEL
+@MODELS_DIR
+def show(version: str | None, model: str, models_dir: Path) -> None:
+    """Print the report of a version, by default the current one."""
+    artifact = ModelStore(models_dir).artifact(model, version)
+    click.echo(artifact.verify_files()[REPORT].decode())
+
+
+@models.command()
+@click.argument("version")
+@MODEL
+@MODELS_DIR
+def promote(version: str, model: str, models_dir: Path) -> None:
+    """Make a version current."""
+    ModelStore(models_dir).promote(model, version)
+    click.echo(f"{model}: current is {version}")
+
+
+@models.command()
+@MODEL
+@MODELS_DIR
+def rollback(model: str, models_dir: Path) -> None:
+    """Make the version current that was current before."""
+
+    def pass_over(error: TrivetError) -> None:
+        click.echo(f"passed over: {error}", err=True)
+
+    click.echo(f"{model}: current is {ModelStore(models_dir).rollback(model, pass_over)}")
