@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -58,6 +59,20 @@ def asked(container: str) -> float:
     page = docker("exec", container, "python", "-c", code, check=False)
     counts = re.findall(r'trivet_requests_total{route="/predict",.*} (.*)', page)
     return sum(map(float, counts))
+
+
+def test_a_request_for_an_upgrade_is_answered_once_and_takes_no_answer_of_others(
+    scaled: Project,
+) -> None:
+    expected = scaled.predict(FLIGHT)
+    hidden = b"GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n"
+    head = b"POST /predict HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    length = b"Content-Length: %d\r\n\r\n" % (70_000 + len(hidden))
+    for _ in range(50):
+        with socket.create_connection(("127.0.0.1", scaled.port), timeout=30) as caller:
+            caller.sendall(head + length + b" " * 70_000 + hidden)
+            assert caller.recv(65_536).startswith(b"HTTP/1.1 400 ")
+        assert scaled.predict(FLIGHT) == expected
 
 
 @pytest.mark.parametrize("end", ["KILL", "TERM"])

@@ -34,10 +34,12 @@ from trivet.online.settings import ListenSettings
     help="The port to listen on.",
 )
 @WORKERS
+@limit("--max-head", "BYTES", "Refuse requests whose URL and headers are larger than this.")
 @limit("--max-body", "BYTES", "Refuse requests larger than this.")
 @limit("--max-rows", "RECORDS", "Refuse requests with more records than this.")
 @limit("--max-in-flight", "REQUESTS", "Refuse requests beyond this many at once, in each worker.")
 @seconds("--deadline", "Give up on a request after this long.", least=0.1)
+@seconds("--idle-timeout", "Close a connection that sends no request for this long.", least=0.1)
 @seconds("--drain", "After SIGTERM, keep answering for this long while reporting not ready.")
 @seconds("--reload-every", "How often to check for a new current version; 0: never.")
 @click.option(

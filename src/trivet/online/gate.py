@@ -19,7 +19,7 @@ from starlette.types import Message, Receive, Scope, Send
 from trivet.errors import RecordsRejected
 from trivet.online.direct import DirectRoute
 from trivet.online.drain import Drain
-from trivet.online.inference import READING
+from trivet.online.inference import LEFT, READING, REFUSED
 from trivet.online.keys import Keys
 from trivet.online.problems import ProblemError
 from trivet.online.service import Service
@@ -89,6 +89,9 @@ class Gate:
         scope = exchange.scope
         path = scope["path"].removeprefix(scope.get("root_path", ""))  # of an app it is mounted in
         try:
+            if problem := scope.get(REFUSED):
+                self._metrics.rejected.labels("malformed").inc()
+                raise problem
             direct = self._direct.get(path) if scope["method"] == "POST" else None
             self._admit(None if direct else path, exchange.headers)
             if direct is None:
@@ -140,10 +143,10 @@ class Gate:
 
     def _count_and_log(self, exchange: _Exchange) -> None:
         scope, seconds = exchange.scope, perf_counter() - exchange.started
-        status = exchange.status or GONE
+        status = GONE if LEFT in scope else exchange.status or GONE
         route = exchange.route or str(getattr(scope.get("route"), "path", "other"))
         self._metrics.answered(route, status, seconds)
-        if self._settings.access_log or status in ALWAYS_LOGGED:
+        if self._settings.access_log or status in ALWAYS_LOGGED or REFUSED in scope:
             facts = {
                 "request_id": exchange.request_id.decode(),
                 "method": scope["method"],

@@ -27,8 +27,9 @@ from trivet.online.settings import ServeSettings
 LARGE = 32_768
 #: How many bodies of the largest size may be in memory at once.
 BODIES = 16
-#: The key of a request's scope that says whether its body is still being read.
-READING = "trivet.reading"
+#: Keys of a request's scope: whether its body is still being read, the problem to answer it with
+#: whatever it asks for, and whether its caller has left.
+READING, REFUSED, LEFT = "trivet.reading", "trivet.refused", "trivet.left"
 
 Headers = Mapping[bytes, bytes]
 
@@ -93,6 +94,8 @@ class Inference:
             message = await request.receive()
             if message["type"] == "http.disconnect":
                 raise ClientDisconnect
+            if problem := request.scope.get(REFUSED):
+                raise problem
             more = message.get("more_body", False)
             chunk = message.get("body", b"")
             body += chunk

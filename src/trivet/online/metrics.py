@@ -77,7 +77,7 @@ class Metrics:
             )
         }
         self._rows = counter("trivet_rows", "Rows predicted.")
-        for reason in ("overload", "unauthorized", "body_too_large", "too_many_rows"):
+        for reason in ("overload", "unauthorized", "body_too_large", "too_many_rows", "malformed"):
             self.rejected.labels(reason)
         for outcome in ("loaded", "failed"):
             self.reloads.labels(outcome)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
@@ -9,6 +10,7 @@ import socket
 import sys
 import tempfile
 from functools import partial
+from typing import cast
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
@@ -20,6 +22,7 @@ from trivet.online import metrics
 from trivet.online.app import create_app
 from trivet.online.logs import LOGGING
 from trivet.online.settings import ListenSettings
+from trivet.online.wire import Connection
 
 logger = logging.getLogger("trivet.online")
 
@@ -46,6 +49,8 @@ def serve(settings: ListenSettings) -> None:
         timeout_worker_healthcheck=STARTING,
         server_header=False,
         access_log=False,
+        http=cast(type[asyncio.Protocol], partial(Connection, settings)),
+        ws="none",
         timeout_graceful_shutdown=GRACE,
         log_config=LOGGING,
     )

@@ -59,3 +59,9 @@ class ListenSettings(ServeSettings):
 
     host: str = "127.0.0.1"
     port: int = 8000
+    max_head: int = 32_768
+    idle_timeout: float = 75.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_number("max_head", self.max_head)

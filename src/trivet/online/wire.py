@@ -1,0 +1,293 @@
+"""HTTP/1.1 on one connection: what is taken as a request, and how long it may take to arrive.
+
+uvicorn's protocol parses and answers. This one bounds what a caller can send before any key is
+known, and closes what uvicorn leaves open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from trivet.online.inference import LEFT, REFUSED
+from trivet.online.problems import ProblemError
+from trivet.online.settings import ListenSettings
+
+#: Seconds for which the rest of a request that was answered early is read and dropped.
+LINGER = 2.0
+#: How many requests may wait on one connection for the answers to those before them.
+PIPELINED = 256
+
+
+class Connection(HttpToolsProtocol):
+    """One connection.
+
+    A request that can't be read is refused once those before it are answered, and by the
+    application, so that its problem has a request id, is counted and is logged. Then the
+    connection is closed.
+    """
+
+    transport: Any
+    cycle: Any
+    scope: Any
+
+    def __init__(self, settings: ListenSettings, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._max_head, self._idle_timeout = settings.max_head, settings.idle_timeout
+        #: Bytes received since the parser last finished a head, a piece of a body or a request.
+        self._pending = 0
+        self._in_head = self._upgrades = self._refused = False
+        #: The request that is being answered; `cycle` is the last one that arrived.
+        self._answering: Any = None
+        #: Since when there is nothing to answer, and how much of the answers was then unsent.
+        self._idle_since, self._unsent = self.loop.time(), 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start the clock of a new connection."""
+        super().connection_made(_Lingering(transport, self))  # type: ignore[arg-type]
+        self.flow = _Flow(self)
+        self._clock = self.loop.call_later(self._idle_timeout, self._close_if_idle)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note that the caller of the request that is being answered has left."""
+        self._clock.cancel()
+        if (answering := self._answering) and not answering.response_complete:
+            answering.scope[LEFT] = answering.disconnected = True
+            answering.message_event.set()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what arrived; drop it if the connection is about to close."""
+        if self._refused or self.transport.is_closing():
+            return
+        self._pending += len(data)
+        try:
+            self._parse(data)
+            if self._pending > self._max_head:
+                raise self._too_large()
+        except ProblemError as problem:
+            self._refuse(problem)
+        except httptools.HttpParserError as error:
+            cause = error.__context__ or error  # what a callback raised, or what the parser found
+            if not isinstance(cause, ProblemError):
+                cause = ProblemError(
+                    HTTPStatus.BAD_REQUEST, f"the request can't be read as HTTP/1.1: {cause}"
+                )
+            self._refuse(cause)
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._in_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Check a head, and begin to answer; one that asks for an upgrade is parsed again first."""
+        self._upgrades = self.parser.should_upgrade()
+        if self._upgrades:
+            return
+        self._check_head()
+        self._pending, self._in_head = 0, False
+        super().on_headers_complete()
+        self.headers = []  # takes the trailers, which nobody reads
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of the body arrived."""
+        self._pending = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request arrived in full."""
+        if not self._upgrades:
+            self._pending = 0
+            super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Answer the next request, or wait for it."""
+        self.server_state.total_requests += 1
+        self._idle_since = self.loop.time()
+        if not self.transport.is_closing():
+            if self.pipeline:
+                self._start_asgi_task(*self.pipeline.pop())
+            else:
+                self.flow.resume_reading()
+
+    @property
+    def unread(self) -> bool:
+        """Whether more of the last request may arrive."""
+        return self._refused or self._in_head or bool(self.cycle and self.cycle.more_body)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _parse(self, data: bytes) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
+                self._ignore_upgrade()
+
+    def _ignore_upgrade(self) -> None:
+        """Parse a head again without its Upgrade header, which RFC 9110 lets a server ignore.
+
+        With it, the parser takes the body for another protocol, and would go on with whatever
+        follows in a later read as if it were a request.
+        """
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            raise ProblemError(HTTPStatus.NOT_IMPLEMENTED, "this is no proxy: no CONNECT")
+        version = self.parser.get_http_version().encode()
+        kept = [b"%s: %s" % each for each in self.headers if each[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        lines = [b"%s %s HTTP/%s" % (method, self.url, version), *kept, b"", b""]
+        self.parser.feed_data(b"\r\n".join(lines))
+
+    def _check_head(self) -> None:
+        """Raise a problem for what the parser takes and RFC 9112 does not."""
+        if self._pending > self._max_head:
+            sizes = (len(name) + len(value) + 4 for name, value in self.headers)
+            if len(self.url) + sum(sizes) > self._max_head:
+                raise self._too_large()
+        version = self.parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            raise ProblemError(
+                HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, f"send HTTP/1.1, not HTTP/{version}"
+            )
+        hosts, codings = 0, []
+        for name, value in self.headers:
+            if name == b"host":
+                hosts += 1
+            elif name == b"transfer-encoding":
+                codings.append(value.lower())
+        if hosts > 1 or (hosts == 0 and version == "1.1"):
+            raise ProblemError(
+                HTTPStatus.BAD_REQUEST, f"the request has {hosts or 'no'} Host headers; send one"
+            )
+        if codings not in ([], [b"chunked"]):
+            detail = "the only Transfer-Encoding here is chunked"
+            raise ProblemError(HTTPStatus.NOT_IMPLEMENTED, detail)
+        if not (self.url.startswith((b"/", b"http://", b"https://")) and self.url.isascii()):
+            raise ProblemError(
+                HTTPStatus.BAD_REQUEST,
+                "the request's target is not a path in ASCII; encode other characters as %XX",
+            )
+        if len(self.pipeline) >= PIPELINED:
+            detail = f"{PIPELINED} requests wait on this connection; read their answers first"
+            raise ProblemError(HTTPStatus.TOO_MANY_REQUESTS, detail)
+
+    def _too_large(self) -> ProblemError:
+        if self._in_head and not self.headers:
+            status, what = HTTPStatus.REQUEST_URI_TOO_LONG, "URL"
+        else:
+            status, what = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "head"
+        return ProblemError(status, f"the {what} has more than {self._max_head:,} bytes")
+
+    def _refuse(self, problem: ProblemError) -> None:
+        """Answer with a problem once all that came before is answered; read no more."""
+        self._refused = True
+        if self._in_head or self.cycle is None or not self.cycle.more_body:
+            self._begin_refusal(problem)
+        elif self.cycle.response_complete:  # it did not need its body
+            self.transport.close()
+        else:
+            self.cycle.scope[REFUSED] = problem
+            self.cycle.more_body = self.cycle.keep_alive = False
+            self.cycle.message_event.set()
+
+    def _begin_refusal(self, problem: ProblemError) -> None:
+        if not self._in_head:
+            self.on_message_begin()
+        self._in_head = False
+        path = self.url[:1000].partition(b"?")[0].decode("latin-1")
+        self.scope |= {
+            "method": self.parser.get_method().decode() if path else "",
+            "path": path,
+            "raw_path": path.encode("latin-1"),
+            "query_string": b"",
+            REFUSED: problem,
+        }
+        before, self.cycle = (
+            self.cycle,
+            RequestResponseCycle(
+                scope=self.scope,
+                transport=self.transport,
+                flow=self.flow,
+                logger=self.logger,
+                access_logger=self.access_logger,
+                access_log=False,
+                default_headers=[],
+                message_event=asyncio.Event(),
+                expect_100_continue=False,
+                keep_alive=False,
+                on_response=self.on_response_complete,
+            ),
+        )
+        self.cycle.more_body = False
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.pipeline.appendleft((self.cycle, self.app))
+
+    def _close_if_idle(self) -> None:
+        """Close a connection that sends no request, or reads no answer; otherwise look again."""
+        unsent = self.transport.get_write_buffer_size()
+        if unsent and unsent == self._unsent:
+            self.transport.abort()
+            return
+        self._unsent, again = unsent, self._idle_timeout
+        if not unsent and (self.cycle is None or self.cycle.response_complete):
+            again = self._idle_since + self._idle_timeout - self.loop.time()
+            if again <= 0:
+                self.transport.close()
+                again = LINGER
+        self._clock = self.loop.call_later(again, self._close_if_idle)
+
+
+class _Flow(FlowControl):
+    """Reads no further while requests wait for their answers: they would pile up in memory."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection.transport)
+        self._pipeline = connection.pipeline
+
+    def resume_reading(self) -> None:
+        if not self._pipeline:
+            super().resume_reading()
+
+
+class _Lingering:
+    """A transport whose close lets a caller that is still sending read its answer.
+
+    A socket that is closed while there is more to read is reset, and the answer may be lost.
+    """
+
+    def __init__(self, transport: asyncio.BaseTransport, connection: Connection) -> None:
+        self._transport: Any = transport
+        self._connection = connection
+        self._closing = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        """Whether it was closed, here or at the other end."""
+        return self._closing or bool(self._transport.is_closing())
+
+    def close(self) -> None:
+        """Close, but drop what still arrives for `LINGER` seconds if a request is not complete."""
+        if self._closing or not self._connection.unread or self._transport.is_closing():
+            self._transport.close()
+            return
+        self._closing = True
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._connection.pipeline.clear()
+        self._connection.flow.resume_reading()
+        self._connection.loop.call_later(LINGER, self._transport.close)
