@@ -1,10 +1,13 @@
-.PHONY: bench-compiled bench-online bench-train bench-batch bench-images bench-tables
+.PHONY: bench-compiled bench-online bench-large bench-train bench-batch bench-images bench-tables
 
 bench-compiled: train ## compare the compiled model with its pipeline
 	$(BIN)/python bench/compiled.py
 
 bench-online: train ## measure the service and its peers into bench/results/online.md: needs wrk and two cores
 	$(BIN)/python bench/online.py
+
+bench-large: train ## measure callers with one row beside callers with 10,000: needs wrk and two cores
+	$(BIN)/python bench/large.py
 
 bench-train: setup ## measure training beside a plain pandas script into bench/results/train.md
 	$(BIN)/python bench/train.py

@@ -94,6 +94,9 @@ class RecordsRejected(TrivetError):
         super().__init__(f"{faults[0]}{more}")
         self.faults = tuple(faults)
 
+    def __reduce__(self) -> tuple[type[RecordsRejected], tuple[object, ...]]:
+        return type(self), (self.faults,)  # what it is made from, when it is unpickled
+
 
 def require_list(setting: str, value: object) -> None:
     """Raise `SettingsError` for text in place of a list, which would be read letter by letter."""

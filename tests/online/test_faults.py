@@ -17,6 +17,7 @@ import pytest
 
 from tests.conftest import NOVEMBER, ROOT, Server, encoded, serving, wait_until
 from tests.online.callers import Caller, calling
+from tests.online.processes import command, other_processes, workers_of
 from trivet.model.predictor import Predictor
 from trivet.model.store import ModelStore
 from trivet.rows.values import to_record
@@ -24,6 +25,8 @@ from trivet.rows.values import to_record
 pytestmark = pytest.mark.slow
 
 FLIGHT: dict[str, Any] = json.loads((ROOT / "data/flight.json").read_text())
+#: A large body.
+MANY = {"instances": [FLIGHT] * 300}
 
 
 def options(store: ModelStore | Path, *more: str) -> tuple[str, ...]:
@@ -47,19 +50,6 @@ def ready_workers(server: Server) -> float:
 def live_version(server: Server) -> str:
     version: str = json.loads(server.get("/model")[1])["version"]
     return version
-
-
-def workers_of(process: int) -> list[int]:
-    """The processes that a service's parent has started and that answer: spawned, not helpers."""
-    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    return [pid for pid in map(int, children) if b"spawn_main" in _command(pid)]
-
-
-def _command(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except FileNotFoundError:
-        return b""
 
 
 @pytest.mark.parametrize("workers", ["1", "4"])
@@ -142,9 +132,12 @@ def test_each_caller_gets_its_own_rows_back(
     assert not wrong
 
 
-def test_reloads_under_load_fail_no_request(two_versions: ModelStore, tmp_path: Path) -> None:
+@pytest.mark.parametrize("body", [FLIGHT, MANY], ids=["small", "large"])
+def test_reloads_under_load_fail_no_request(
+    two_versions: ModelStore, tmp_path: Path, body: object
+) -> None:
     def call(caller: Caller) -> bool:
-        caller.post(FLIGHT)
+        caller.post(body)
         return True
 
     versions = two_versions.versions("flights")
@@ -159,8 +152,8 @@ def test_reloads_under_load_fail_no_request(two_versions: ModelStore, tmp_path: 
     answers = [answer for caller in callers for answer in caller.answers]
     assert {status for status, _ in answers} == {200}
     shares: dict[str, set[float]] = {version: set() for version in versions}
-    for _, body in answers:
-        shares[body["model_version"]].add(body["predictions"][0]["probabilities"]["true"])
+    for _, answer in answers:
+        shares[answer["model_version"]].add(answer["predictions"][0]["probabilities"]["true"])
     assert counts['trivet_reloads_total{outcome="loaded"}'] >= 29  # the first may be live at first
     assert counts['trivet_reloads_total{outcome="failed"}'] == 0
     # Each version has its own answer, but for floating-point sums: none came from the other model.
@@ -287,10 +280,21 @@ def test_workers_end_when_their_parent_is_killed(flights_store: Path, tmp_path: 
         workers = workers_of(server.process.pid)
         try:
             server.process.kill()
-            wait_until(lambda: not any(map(_command, workers)))
+            wait_until(lambda: not any(map(command, workers)))
         finally:
-            for worker in filter(_command, workers):
+            for worker in filter(command, workers):
                 os.kill(worker, signal.SIGKILL)
+
+
+def test_the_process_for_large_bodies_ends_when_its_worker_does(
+    flights_store: Path, tmp_path: Path
+) -> None:
+    for end in (signal.SIGTERM, signal.SIGKILL):
+        with serving(*options(flights_store), cwd=tmp_path) as server:
+            assert server.post("/predict", MANY)[0] == 200
+            (process,) = other_processes(server.process.pid)
+            server.process.send_signal(end)
+            wait_until(lambda: not command(process))  # noqa: B023 - called here
 
 
 def test_a_directory_of_metrics_that_was_inherited_is_left_alone(
@@ -320,6 +324,22 @@ def test_memory_is_flat_over_200_000_requests(flights_store: Path, tmp_path: Pat
         counted = metrics(server)['trivet_requests_total{route="/predict",status="200"}']
     assert counted == 220_000
     assert after - before < 3_000, f"{before} kB, then {after} kB"
+
+
+def test_memory_is_flat_over_100_large_bodies(flights_store: Path, tmp_path: Path) -> None:
+    body = json.dumps({"instances": [FLIGHT] * 10_000}).encode()
+    request = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s" % (
+        len(body),
+        body,
+    )
+    with serving(*options(flights_store), cwd=tmp_path) as server:
+        _pipeline(server, request, 20, 1)
+        processes = {server.process.pid, *other_processes(server.process.pid)}
+        assert len(processes) == 2
+        before = {process: _resident(process) for process in processes}
+        _pipeline(server, request, 100, 1)
+        grown = [_resident(process) - before[process] for process in processes]
+    assert max(grown) < 10_000, f"{before} kB, then {grown} kB more"
 
 
 def _pipeline(server: Server, request: bytes, count: int, together: int = 100) -> None:

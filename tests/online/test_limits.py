@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +36,13 @@ from tests.online.asking import (
     rejected,
 )  # fmt: skip
 from tests.online.callers import Caller
+from tests.online.processes import other_processes
 from trivet.errors import RecordsRejected
 from trivet.model.artifact import Artifact
 from trivet.model.predictor import Predictor
 from trivet.model.store import ModelStore
 from trivet.online.inference import BODIES, LARGE
+from trivet.online.payloads import json_answer
 from trivet.online.settings import ServeSettings
 from trivet.rows.arrays import Rows
 
@@ -113,36 +117,28 @@ def test_a_body_that_does_not_arrive_is_408(flights_store: Path, tmp_path: Path)
         assert b"did not arrive within 0.3 seconds" in answer
 
 
-@dataclass
-class Held:
-    """Predictions in a thread, which begin and then wait until they are released."""
+@contextmanager
+def paused(client: TestClient) -> Iterator[int]:
+    """The service's process for large bodies, which answers none until the block ends."""
+    before = other_processes(os.getpid())
+    wait_until(lambda: client.post("/predict", json=MANY).status_code == 200)
+    (process,) = other_processes(os.getpid()) - before
+    os.kill(process, signal.SIGSTOP)
+    yield process
+    os.kill(process, signal.SIGCONT)
 
-    begun: list[int] = field(default_factory=list)
-    released: threading.Event = field(default_factory=threading.Event)
 
-
-@pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
-    """Holds every prediction in a thread; lists how many rows each has."""
-    held = Held()
-    predict = Predictor.predict
-
-    def hold(self: Predictor, rows: Any) -> Any:
-        if threading.current_thread() is not threading.main_thread() and len(rows) >= 100:
-            held.begun.append(len(rows))
-            held.released.wait(300)
-        return predict(self, rows)
-
-    monkeypatch.setattr(Predictor, "predict", hold)
-    yield held
-    held.released.set()
+def rows_counted(client: TestClient) -> float:
+    (rows,) = re.findall(r"^trivet_rows_total (\S+)$", client.get("/metrics").text, re.MULTILINE)
+    return float(rows)
 
 
 def test_an_answer_that_takes_too_long_is_504_and_what_waits_is_never_begun(
-    flights_store: Path, held: Held
+    flights_store: Path,
 ) -> None:
     others = {"instances": [FLIGHT] * 299}
-    with service(flights_store, deadline=0.5) as client:
+    with service(flights_store, deadline=2) as client, paused(client) as process:
+        before = rows_counted(client)
         responses: list[Any] = []
         callers = [
             threading.Thread(target=lambda: responses.append(client.post("/predict", json=MANY)))
@@ -153,44 +149,104 @@ def test_an_answer_that_takes_too_long_is_504_and_what_waits_is_never_begun(
         for caller in callers:
             caller.join()
         for response in responses:
-            assert "no answer within 0.5 seconds" in problem(response, 504)["detail"]
-        held.released.set()
-        # Once the thread answers what came later, it has come to all that waited before.
+            assert "no answer within 2 seconds" in problem(response, 504)["detail"]
+        os.kill(process, signal.SIGCONT)
+        # Once the process answers what came later, it has come to all that waited before.
         wait_until(lambda: client.post("/predict", json=others).status_code == 200)
-        assert held.begun.count(300) == 1
+        assert rows_counted(client) == before + 300 + 299
         assert client.post("/predict", json=FLIGHT).status_code == 200
 
 
-def test_a_large_request_does_not_hold_up_small_ones(flights_store: Path, held: Held) -> None:
+@contextmanager
+def asking_for_many(client: TestClient) -> Iterator[list[Any]]:
+    """The answer to a large request that is in flight; it is there when the block has ended."""
+    answers: list[Any] = []
+    caller = threading.Thread(target=lambda: answers.append(client.post("/predict", json=MANY)))
+    caller.start()
+    wait_until(lambda: "trivet_in_flight 2.0" in client.get("/metrics").text)
+    yield answers
+    caller.join()
+
+
+def test_a_large_request_does_not_hold_up_small_ones(flights_store: Path) -> None:
     assert len(json.dumps(MANY)) > LARGE
     with service(flights_store, deadline=300) as client:
-        large: list[Any] = []
-        caller = threading.Thread(target=lambda: large.append(client.post("/predict", json=MANY)))
-        caller.start()
-        wait_until(lambda: len(held.begun) == 1)
-        assert client.post("/predict", json=FLIGHT).status_code == 200
-        assert not large
-        held.released.set()
-        caller.join()
+        with ExitStack() as stack:
+            process = stack.enter_context(paused(client))
+            large = stack.enter_context(asking_for_many(client))
+            assert client.post("/predict", json=FLIGHT).status_code == 200
+            assert not large
+            os.kill(process, signal.SIGCONT)
         assert len(large[0].json()["predictions"]) == 300
 
 
 def test_rows_that_are_in_flight_while_the_version_changes_are_counted(
-    two_versions: ModelStore, held: Held
+    two_versions: ModelStore,
 ) -> None:
     first, second = two_versions.versions("flights")
     two_versions.promote("flights", first)
     with service(two_versions.root, reload_every=0.02, deadline=300) as client:
-        caller = threading.Thread(target=lambda: client.post("/predict", json=MANY))
-        caller.start()
-        wait_until(lambda: len(held.begun) == 1)
-        two_versions.promote("flights", second)
-        wait_until(lambda: client.get("/model").json()["version"] == second)
-        held.released.set()
-        caller.join()
-        page = client.get("/metrics").text
-    assert f"trivet_rows_total {len(MANY['instances'])}.0" in page
-    assert 'trivet_reloads_total{outcome="loaded"} 1.0' in page
+        with paused(client) as process:
+            before = rows_counted(client)
+            with asking_for_many(client):
+                two_versions.promote("flights", second)
+                wait_until(lambda: client.get("/model").json()["version"] == second)
+                os.kill(process, signal.SIGCONT)
+        assert rows_counted(client) == before + len(MANY["instances"])
+        assert 'trivet_reloads_total{outcome="loaded"} 1.0' in client.get("/metrics").text
+
+
+def test_an_answer_is_the_same_in_either_process(
+    flights_store: Path, predictor: Predictor, flights: Artifact
+) -> None:
+    predictions = predictor.predict_records(MANY["instances"])
+    with service(flights_store) as client:
+        content = client.post("/predict", json=MANY).content
+    assert content == json_answer(predictions, flights.manifest)
+
+
+def test_a_large_request_whose_process_dies_is_503_and_the_next_one_gets_another(
+    flights_store: Path,
+) -> None:
+    with service(flights_store, deadline=300) as client:
+        before = other_processes(os.getpid())
+        with ExitStack() as stack:
+            process = stack.enter_context(paused(client))
+            large = stack.enter_context(asking_for_many(client))
+            os.kill(process, signal.SIGKILL)
+            wait_until(lambda: bool(large))
+            assert "died; try again" in problem(large[0], 503)["detail"]
+            assert large[0].headers["retry-after"] == "1"
+            assert client.post("/predict", json=FLIGHT).status_code == 200
+            assert client.post("/predict", json=MANY).status_code == 200
+            (other,) = other_processes(os.getpid()) - before
+            assert other != process
+            stack.pop_all()
+
+
+def test_a_process_that_died_while_it_had_nothing_to_do_fails_no_request(
+    flights_store: Path,
+) -> None:
+    with service(flights_store) as client:
+        before = other_processes(os.getpid())
+        assert client.post("/predict", json=MANY).status_code == 200
+        (process,) = other_processes(os.getpid()) - before
+        os.kill(process, signal.SIGKILL)
+        state = Path(f"/proc/{process}/stat")
+        wait_until(lambda: state.read_text().rpartition(")")[2].split()[0] == "Z")  # it has ended
+        assert client.post("/predict", json=MANY).status_code == 200
+
+
+def test_a_large_body_for_a_version_that_is_gone_is_503(
+    two_versions: ModelStore, tmp_path: Path
+) -> None:
+    shutil.copytree(two_versions.root, tmp_path / "models")
+    with service(tmp_path / "models", reload_every=0) as client:
+        version = client.get("/model").json()["version"]
+        shutil.rmtree(tmp_path / "models" / "flights" / version)
+        detail = problem(client.post("/predict", json=MANY), 503)["detail"]
+        assert f"version {version} can't be loaded for large bodies" in detail
+        assert client.post("/predict", json=FLIGHT).status_code == 200
 
 
 def test_a_large_request_gets_the_answers_of_small_ones(flights_store: Path) -> None:
@@ -288,7 +344,9 @@ def test_more_records_than_are_taken_are_refused(small_server: Server) -> None:
     assert "50 records" in body["detail"]
     assert small_server.post("/predict", {"instances": [ASKED] * 50})[0] == 200
     assert post_csv(small_server, "/predict", "\n".join([HEADER, *[LINE] * 51])) == 413
-    assert rejected(small_server, "too_many_rows") == before + 2
+    large = json.dumps({"instances": [ASKED] * 51}).encode().ljust(40_000)
+    assert raw(small_server, head("/predict", "Content-Length: 40000"), large)[0] == 413
+    assert rejected(small_server, "too_many_rows") == before + 3
 
 
 def test_a_server_does_not_name_its_software(small_server: Server) -> None:

@@ -127,7 +127,7 @@ def test_unexpected_trouble_is_a_500_without_a_traceback(
     def fail(*_: object) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr("trivet.online.inference.Inference._write", fail)
+    monkeypatch.setattr("trivet.online.inference._write", fail)
     response = client.post("/predict", json=FLIGHT)
     assert "secret" not in json.dumps(problem(response, 500))
 

@@ -38,6 +38,7 @@ def create_app(settings: ServeSettings) -> Gate:
             follow_parent(),
         ):
             yield
+        service.inference.close()
         service.metrics.count()
         logs.flush()
 

@@ -5,9 +5,9 @@ They read bodies as /predict does, or in the dialects of other servers' clients.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from operator import or_
 from typing import Any
 
@@ -55,7 +55,8 @@ class Dialect:
 
 def prediction_route(path: str, dialects: Sequence[Dialect], inference: Inference) -> DirectRoute:
     """A route that reads these dialects; other bodies are read as at /predict."""
-    parse = _parser(dialects) if dialects else parse_predict
+    parsers = {each.media_type: each.parse for each in dialects}
+    parse = partial(_parse, parsers) if dialects else parse_predict
     clients = " and ".join(each.clients for each in dialects)
     schemas = {JSON: reference("PredictRequest"), CSV: TEXT}
     schemas |= {each.media_type: each.schema for each in dialects}
@@ -76,10 +77,5 @@ def prediction_route(path: str, dialects: Sequence[Dialect], inference: Inferenc
     )
 
 
-def _parser(dialects: Sequence[Dialect]) -> Parse:
-    parsers = {each.media_type: each.parse for each in dialects}
-
-    def parse(headers: Headers, body: bytearray, ready: Ready) -> Query:
-        return parsers.get(media_type(headers), parse_predict)(headers, body, ready)
-
-    return parse
+def _parse(parsers: Mapping[str, Parse], headers: Headers, body: bytearray, ready: Ready) -> Query:
+    return parsers.get(media_type(headers), parse_predict)(headers, body, ready)

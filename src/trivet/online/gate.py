@@ -90,7 +90,7 @@ class Gate:
         path = scope["path"].removeprefix(scope.get("root_path", ""))  # of an app it is mounted in
         try:
             if problem := scope.get(REFUSED):
-                self._metrics.rejected.labels("malformed").inc()
+                self._metrics.rejected.labels(problem.reason).inc()
                 raise problem
             direct = self._direct.get(path) if scope["method"] == "POST" else None
             self._admit(None if direct else path, exchange.headers)

@@ -6,24 +6,30 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from itertools import islice
+from pathlib import Path
 from time import perf_counter
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from trivet.errors import TrivetError
 from trivet.model.artifact import Manifest
-from trivet.model.predictor import Predictions
-from trivet.online.batcher import EncodedRows
-from trivet.online.live_model import LiveModel, Ready
+from trivet.model.predictor import Predictions, Predictor
+from trivet.model.store import ModelStore
+from trivet.online.batcher import Batcher, EncodedRows
+from trivet.online.live_model import LiveModel, Ready, unavailable
 from trivet.online.metrics import Metrics
+from trivet.online.other_process import OtherProcess
 from trivet.online.problems import ProblemError
 from trivet.online.schemas import JSON
 from trivet.online.settings import ServeSettings
+from trivet.rows.arrays import Rows
 
-#: A body of more bytes than this, about a hundred rows, is answered in a thread, so that other
-#: requests don't wait for it. For a smaller one, switching threads would take longer.
+#: A body of more bytes than this, about a hundred rows, is answered by another process, so that
+#: other requests don't wait for it. For a smaller one, the way there and back would take longer.
 LARGE = 32_768
 #: How many bodies of the largest size may be in memory at once.
 BODIES = 16
@@ -32,6 +38,10 @@ BODIES = 16
 READING, REFUSED, LEFT = "trivet.reading", "trivet.refused", "trivet.left"
 
 Headers = Mapping[bytes, bytes]
+#: Where a model is: the directory of its store, its name and version.
+Place = tuple[str | Path, str, str]
+#: How many seconds it took to parse, predict and write.
+Stages = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +53,8 @@ class Query:
     media_type: str = JSON
 
 
-#: Makes the query from the headers and the body, for the model that will answer it.
+#: Makes the query from the headers and the body, for the model that will answer it. It is pickled
+#: for the other process, so it is a function of a module, or a `partial` of one.
 Parse = Callable[[Headers, bytearray, Ready], Query]
 
 
@@ -61,7 +72,8 @@ class Inference:
 
     def __init__(self, live_model: LiveModel, settings: ServeSettings, metrics: Metrics) -> None:
         self._live_model, self._settings, self._metrics = live_model, settings, metrics
-        self._thread = ThreadPoolExecutor(1, "large-requests")
+        self._other_process = OtherProcess()
+        self._thread = ThreadPoolExecutor(1, "large-requests")  # waits for that process
         #: The bytes of all bodies in flight, and their limit. It is so high that only
         #: ``max_in_flight`` limits bodies that are not `LARGE`.
         self._held = 0
@@ -79,16 +91,24 @@ class Inference:
             if len(body) <= LARGE:
                 return await self._answer_with_others(headers, body, ready, parse)
             return await asyncio.get_running_loop().run_in_executor(
-                self._thread, self._answer_alone, headers, body, ready, parse
+                self._thread, self._answer_elsewhere, headers, body, ready, parse
             )
+        except ProblemError as error:
+            if error.reason:
+                self._metrics.rejected.labels(error.reason).inc()
+            raise
         finally:
             self._held -= len(body)
+
+    def close(self) -> None:
+        """End the other process: nobody waits for an answer any more."""
+        self._other_process.close()
 
     async def _receive(self, request: Request, headers: Headers, body: bytearray) -> None:
         """Read the body; refuse it as soon as it is known to be too large, or there is no room."""
         limit = self._settings.max_body
         if int(headers.get(b"content-length", 0)) > limit:
-            raise self._refused("body_too_large", f"the body has more than {limit:,} bytes")
+            raise _too_large("body_too_large", f"the body has more than {limit:,} bytes")
         more = True
         while more:
             message = await request.receive()
@@ -101,52 +121,94 @@ class Inference:
             body += chunk
             self._held += len(chunk)
             if len(body) > limit:
-                raise self._refused("body_too_large", f"the body has more than {limit:,} bytes")
+                raise _too_large("body_too_large", f"the body has more than {limit:,} bytes")
             if self._held > self._room:
-                self._metrics.rejected.labels("overload").inc()
                 detail = f"more than {self._room:,} bytes are in flight; try again later"
                 again = {"Retry-After": "1", "Connection": "close"}
-                raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, again)
+                raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, again, "overload")
 
     async def _answer_with_others(
         self, headers: Headers, body: bytearray, ready: Ready, parse: Parse
     ) -> Response:
         started = perf_counter()
-        query, rows = self._read(headers, body, ready, parse)
+        query, rows = _read(headers, body, ready, parse, self._settings.max_rows)
         parsed = perf_counter()
         predictions = await ready.batcher.predict(rows)
-        return self._write(query, predictions, ready, started, parsed)
-
-    def _answer_alone(
-        self, headers: Headers, body: bytearray, ready: Ready, parse: Parse
-    ) -> Response:
-        started = perf_counter()
-        query, rows = self._read(headers, body, ready, parse)
-        parsed = perf_counter()
-        stacked = ready.predictor.stack(rows)
-        predictions = ready.predictor.predict(stacked)
-        ready.observe(stacked)
-        return self._write(query, predictions, ready, started, parsed)
-
-    def _read(
-        self, headers: Headers, body: bytearray, ready: Ready, parse: Parse
-    ) -> tuple[Query, EncodedRows]:
-        query, limit = parse(headers, body, ready), self._settings.max_rows
-        records = list(islice(query.records, limit + 1))
-        if len(records) > limit:
-            raise self._refused("too_many_rows", f"the body has more than {limit:,} records")
-        return query, ready.predictor.encode(records)
-
-    def _write(
-        self, query: Query, predictions: Predictions, ready: Ready, started: float, parsed: float
-    ) -> Response:
-        predicted = perf_counter()
-        content = query.write(predictions, ready.manifest)
-        self._metrics.staged(parsed - started, predicted - parsed, perf_counter() - predicted)
+        content, stages = _write(query, predictions, ready, started, parsed)
+        self._metrics.staged(*stages)
         return Answer(content, query.media_type)
 
-    def _refused(self, reason: str, what: str) -> ProblemError:
-        self._metrics.rejected.labels(reason).inc()
-        detail = f"{what}; split it into several requests, or use trivet batch-predict"
-        close = {"Connection": "close"}  # or the rest of the body would have to be read
-        return ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, close)
+    def _answer_elsewhere(
+        self, headers: Headers, body: bytearray, ready: Ready, parse: Parse
+    ) -> Response:
+        place = self._settings.models_dir, ready.manifest.name, ready.manifest.version
+        written = self._other_process.call(
+            _answer_alone, place, headers, body, parse, self._settings.max_rows
+        )
+        ready.observe(written.rows)
+        self._metrics.staged(*written.stages)
+        return Answer(written.content, written.media_type)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An answer of the other process, for rows that it leaves the worker to observe."""
+
+    content: bytes
+    media_type: str
+    rows: Rows
+    stages: Stages
+
+
+def _answer_alone(
+    place: Place, headers: Headers, body: bytearray, parse: Parse, max_rows: int
+) -> Written:
+    ready = _loaded(place)
+    started = perf_counter()
+    query, encoded = _read(headers, body, ready, parse, max_rows)
+    parsed = perf_counter()
+    rows = ready.predictor.stack(encoded)
+    predictions = ready.predictor.predict(rows)
+    content, stages = _write(query, predictions, ready, started, parsed)
+    return Written(content, query.media_type, rows, stages)
+
+
+@lru_cache(1)
+def _loaded(place: Place) -> Ready:
+    """The model that the worker answers with, as the other process loads it."""
+    models_dir, name, version = place
+    try:
+        artifact = ModelStore(models_dir).artifact(name, version)
+        predictor = Predictor.load(artifact)
+    except TrivetError as error:
+        raise unavailable(f"version {version} can't be loaded for large bodies: {error}") from error
+
+    return Ready(artifact.manifest, predictor, Batcher(predictor, _observe), _observe)
+
+
+def _observe(rows: Rows) -> None:
+    """The other process leaves that to the worker."""
+
+
+def _read(
+    headers: Headers, body: bytearray, ready: Ready, parse: Parse, max_rows: int
+) -> tuple[Query, EncodedRows]:
+    query = parse(headers, body, ready)
+    records = list(islice(query.records, max_rows + 1))
+    if len(records) > max_rows:
+        raise _too_large("too_many_rows", f"the body has more than {max_rows:,} records")
+    return query, ready.predictor.encode(records)
+
+
+def _write(
+    query: Query, predictions: Predictions, ready: Ready, started: float, parsed: float
+) -> tuple[bytes, Stages]:
+    predicted = perf_counter()
+    content = query.write(predictions, ready.manifest)
+    return content, (parsed - started, predicted - parsed, perf_counter() - predicted)
+
+
+def _too_large(reason: str, what: str) -> ProblemError:
+    detail = f"{what}; split it into several requests, or use trivet batch-predict"
+    close = {"Connection": "close"}  # or the rest of the body would have to be read
+    return ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, close, reason)

@@ -28,7 +28,7 @@ MEANINGS = {
     415: "The service does not read bodies of this media type.",
     422: "The records break the contract; up to 100 faults are listed.",
     500: "The service failed; its log says why.",
-    503: "No model is loaded, too many requests are in flight, or the service is stopping.",
+    503: "No model is loaded, too much is in flight, a process died, or the service is stopping.",
     504: "The answer took too long.",
 }
 #: The statuses of a request for predictions that failed.
@@ -40,13 +40,23 @@ Form = Callable[[Problem], tuple[bytes, str]]
 
 
 class ProblemError(Exception):
-    """Ends a request with a problem: a status and what to do about it."""
+    """Ends a request with a problem: a status and what to do about it.
+
+    ``reason`` is that of `trivet_rejected_total`, for a request that is beyond a limit.
+    """
 
     def __init__(
-        self, status: HTTPStatus, detail: str, headers: dict[str, str] | None = None
+        self,
+        status: HTTPStatus,
+        detail: str,
+        headers: dict[str, str] | None = None,
+        reason: str | None = None,
     ) -> None:
         super().__init__(detail)
-        self.status, self.detail, self.headers = status, detail, headers
+        self.status, self.detail, self.headers, self.reason = status, detail, headers, reason
+
+    def __reduce__(self) -> tuple[type[ProblemError], tuple[object, ...]]:
+        return type(self), (self.status, self.detail, self.headers, self.reason)
 
 
 class Problems:

@@ -191,7 +191,7 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, problem: ProblemError) -> None:
         """Answer with a problem once all that came before is answered; read no more."""
-        self._refused = True
+        self._refused, problem.reason = True, "malformed"
         if self._in_head or self.cycle is None or not self.cycle.more_body:
             self._begin_refusal(problem)
         elif self.cycle.response_complete:  # it did not need its body

@@ -1,0 +1,98 @@
+"""A second process of a worker: what it does holds nothing up in the first, not even the GIL."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from subprocess import Popen
+from typing import Any, TypeVar
+
+from trivet.errors import TrivetError
+from trivet.online.live_model import unavailable
+from trivet.online.problems import ProblemError
+
+logger = logging.getLogger("trivet.online")
+
+T = TypeVar("T")
+#: How much the process gives way to its worker, if they share a core: it then gets a tenth of it.
+NICENESS = 5
+
+
+class OtherProcess:
+    """Calls functions in a process, one by one; that starts with the first, and anew if it died.
+
+    It is no fork, so that it holds nothing of the worker's, and no child of `multiprocessing`, so
+    that the script that called `trivet.serve` is not run again. It ends when the worker does.
+    """
+
+    def __init__(self) -> None:
+        self._process: Popen[bytes] | None = None
+        self._connection: Connection
+
+    def call(self, function: Callable[..., T], *arguments: object) -> T:
+        """What a function of a module gives for arguments that can be pickled.
+
+        Raises what it raises, or a 503 problem if the process dies meanwhile.
+        """
+        if self._process is None or self._process.poll() is not None:
+            self._start()
+        try:
+            self._connection.send((function, arguments))
+            outcome: T | Exception = self._connection.recv()
+        except (EOFError, OSError):
+            self.close()
+            code = self._process and self._process.returncode  # -9: killed, maybe for its memory
+            logger.error(
+                "the process for large bodies ended with %s; the next starts another", code
+            )
+            raise unavailable("the process that read this body died; try again later") from None
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._connection.close()
+
+    def _start(self) -> None:
+        self._connection, theirs = Pipe()
+        with theirs:
+            self._process = Popen(  # noqa: S603 - nothing in it is from a request
+                [sys.executable, "-P", "-m", __name__, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            )
+
+
+def main(connection: Connection) -> None:
+    """Call what the worker sends, until it has ended."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # the worker first finishes its requests
+        signal.signal(number, signal.SIG_IGN)
+    os.nice(NICENESS)
+    try:
+        while True:
+            connection.send(_outcome(*connection.recv()))
+    except (EOFError, OSError):
+        return
+
+
+def _outcome(function: Callable[..., Any], arguments: tuple[object, ...]) -> object:
+    try:
+        return function(*arguments)
+    except (ProblemError, TrivetError) as error:
+        return error
+    except Exception:  # others may not be picklable
+        return RuntimeError(traceback.format_exc())
+
+
+if __name__ == "__main__":
+    main(Connection(int(sys.argv[1])))
