@@ -297,11 +297,9 @@ def test_vertex_ai_chooses_port_and_routes(
         assert server.get(route)[0] == 200
         expected = server.post("/predict", {"instances": [ASKED]})
         assert expected[0] == 200
-        for parameters in ("null", "{}"):
-            content = {"instances": [ASKED], "parameters": json.loads(parameters)}
+        for parameters in (None, {}, {"top": 3}, 7):
+            content = {"instances": [ASKED], "parameters": parameters}
             assert server.post(f"{route}:predict", content) == expected
-        status, body = server.post(f"{route}:predict", {"instances": [], "parameters": {"a": 1}})
-        assert (status, body["errors"][0]["field"]) == (422, "parameters")
         assert f"{route}:predict".encode() in server.get("/openapi.json")[1]
 
 

@@ -9,7 +9,7 @@ import orjson
 from pydantic import BaseModel, Field
 
 from trivet.errors import Fault
-from trivet.rows.contract import Column, Contract, Label, Task
+from trivet.rows.contract import ROW_LABELS, Column, Contract, Label, Task
 
 Schema = dict[str, Any]
 
@@ -95,7 +95,7 @@ def schemas_of(*models: type[BaseModel]) -> dict[str, Schema]:
 def record(contract: Contract) -> Schema:
     """The schema of one row as JSON values."""
     properties = {column.name: _property(column) for column in contract.columns}
-    for name in sorted(contract.ignored_names):
+    for name in sorted((contract.ignored_names | ROW_LABELS) - properties.keys()):
         properties[name] = {"description": "Allowed, and ignored: not a feature."}
     return {
         "type": "object",
@@ -112,7 +112,10 @@ def predict_request(contract: Contract) -> Schema:
     instances: Schema = {
         "type": "object",
         "title": "Records",
-        "properties": {"instances": {"type": "array", "items": reference("Record")}},
+        "properties": {
+            "instances": {"type": "array", "items": reference("Record")},
+            "parameters": {"description": "Allowed, and ignored: Vertex AI's clients send them."},
+        },
         "required": ["instances"],
         "additionalProperties": False,
     }

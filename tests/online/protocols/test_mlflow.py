@@ -51,13 +51,13 @@ def test_a_split_table_may_have_an_index(client: TestClient) -> None:
     assert response.json() == {"predictions": [True]}
 
 
-@pytest.mark.parametrize("params", [None, {}])
-def test_empty_params_are_let_pass(client: TestClient, params: object) -> None:
+@pytest.mark.parametrize("params", [None, {}, {"top": 3}, 7])
+def test_params_are_let_pass(client: TestClient, params: object) -> None:
     content = {"dataframe_records": [ASKED], "params": params}
     assert client.post("/invocations", json=content).json() == {"predictions": [True]}
 
 
-@pytest.mark.parametrize("other", ["params", "signature_name", "instances"])
+@pytest.mark.parametrize("other", ["parameters", "signature_name", "instances"])
 def test_what_would_be_ignored_beside_a_form_is_refused(client: TestClient, other: str) -> None:
     content = {"dataframe_records": [ASKED], other: {"top": 3}}
     response = client.post("/invocations", json=content)

@@ -77,6 +77,17 @@ def test_a_table_with_a_header_may_have_other_columns_in_any_order(client: TestC
     assert ask_csv(client, body, "/invocations", accept=CSV).text == expected
 
 
+def test_row_labels_of_pandas_are_ignored_if_a_header_names_them(
+    client: TestClient, flights: Artifact
+) -> None:
+    names = list(flights.manifest.contract.feature_names)
+    header, line = table_of([ASKED], names, header=True).splitlines()
+    expected = ask_csv(client, line, "/invocations", accept=CSV).text
+    labelled = f",{header}\n0,{line}"
+    assert ask_csv(client, labelled, "/invocations", accept=CSV).text == expected
+    assert faults(ask_csv(client, f"0,{line}", "/invocations")) == [(0, None, "not_a_record")]
+
+
 def test_a_table_is_answered_in_json_where_that_is_asked_for(client: TestClient) -> None:
     response = ask_csv(client, f"{HEADER}\n{LINE}", "/invocations", accept=JSON)
     assert response.json() == client.post("/predict", json=ASKED).json()

@@ -18,6 +18,7 @@ from trivet.online.payloads import (
     load_json,
     records_of,
     rejected,
+    require_alone,
     wants_csv,
 )
 from trivet.online.schemas import CSV, JSON, Schema, reference, to_json
@@ -63,9 +64,7 @@ def _query(content: object, contract: Contract) -> Query:
     if isinstance(content, Mapping):
         for form, (read, expected) in FORMS.items():
             if form in content and form not in contract.known_names:
-                for name, value in content.items():
-                    if name != form and not (name == "params" and not value):
-                        raise rejected(name, "unknown_field", f"nothing beside {form}")
+                require_alone(form, content, "params")
                 if (records := read(content[form])) is None:
                     raise rejected(form, "type", expected)
                 return Query(records, labels_alone)
