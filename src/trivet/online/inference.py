@@ -16,7 +16,7 @@ from starlette.responses import Response
 from trivet.model.artifact import Manifest
 from trivet.model.predictor import Predictions
 from trivet.online.batcher import EncodedRows
-from trivet.online.live_model import LiveModel, Ready
+from trivet.online.live_model import LiveModel, RawHeaders, Ready
 from trivet.online.metrics import Metrics
 from trivet.online.problems import ProblemError
 from trivet.online.schemas import JSON
@@ -49,10 +49,10 @@ Parse = Callable[[Headers, bytearray, Ready], Query]
 class Answer(Response):
     """A 200 at little cost: Response's own constructor takes as long as encoding the rows."""
 
-    def __init__(self, body: bytes, media_type: str) -> None:
+    def __init__(self, body: bytes, media_type: str, headers: RawHeaders) -> None:
         self.status_code, self.background, self.body = HTTPStatus.OK, None, body
         length, kind = str(len(body)).encode(), media_type.encode()
-        self.raw_headers = [(b"content-length", length), (b"content-type", kind)]
+        self.raw_headers = [(b"content-length", length), (b"content-type", kind), *headers]
 
 
 class Inference:
@@ -140,7 +140,7 @@ class Inference:
         predicted = perf_counter()
         content = query.write(predictions, ready.manifest)
         self._metrics.staged(parsed - started, predicted - parsed, perf_counter() - predicted)
-        return Answer(content, query.media_type)
+        return Answer(content, query.media_type, ready.headers)
 
     def _refused(self, reason: str, what: str) -> ProblemError:
         self._metrics.rejected.labels(reason).inc()

@@ -19,6 +19,7 @@ from tests.online.asking import (
     of_one,
     rejected,
 )  # fmt: skip
+from trivet.model.artifact import Artifact
 
 
 def mlflow_forms(records: list[dict[str, Any]]) -> dict[str, object]:
@@ -33,10 +34,15 @@ def mlflow_forms(records: list[dict[str, Any]]) -> dict[str, object]:
 
 @pytest.mark.parametrize("form", ["dataframe_split", "dataframe_records", "inputs"])
 def test_mlflow_is_answered_with_labels_alone(
-    client: TestClient, november: list[dict[str, Any]], answers: list[dict[str, Any]], form: str
+    client: TestClient,
+    flights: Artifact,
+    november: list[dict[str, Any]],
+    answers: list[dict[str, Any]],
+    form: str,
 ) -> None:
     response = ask_json(client, "/invocations", {form: mlflow_forms(november)[form]})
     assert response.headers["content-type"] == JSON
+    assert response.headers["x-model-version"] == flights.manifest.version
     assert response.json() == {"predictions": [each["prediction"] for each in answers]}
 
 

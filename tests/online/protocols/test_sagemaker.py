@@ -62,6 +62,7 @@ def test_each_line_of_a_table_has_a_line_of_answers(
     names = list(flights.manifest.contract.feature_names)
     response = ask_csv(client, table_of(november, names, header), "/invocations", accept="*/*")
     assert response.headers["content-type"].partition(";")[0] == CSV
+    assert response.headers["x-model-version"] == flights.manifest.version
     assert response.text.splitlines() == [
         ",".join((str(each["prediction"]).lower(), *map(repr, each["probabilities"].values())))
         for each in answers
