@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import TRIVET, serving
-from tests.online.asking import FLIGHT
+from tests.online.asking import FLIGHT, tensors
 from trivet.model.artifact import Artifact
 from trivet.online import protocols
 from trivet.online.problems import MEDIA_TYPE
@@ -23,10 +23,8 @@ from trivet.online.problems import MEDIA_TYPE
 JSON, CSV = "application/json", "text/csv"
 INFER = "/v2/models/flights/infer"
 COLUMNS = {name: [value] for name, value in FLIGHT.items()}
-TENSORS = [
-    {"name": name, "shape": [1], "datatype": "FP64", "data": values}
-    for name, values in COLUMNS.items()
-]
+TENSORS = tensors([FLIGHT])
+DATATYPES = {tensor["name"]: tensor["datatype"] for tensor in TENSORS}
 TABLE = ",".join(FLIGHT) + "\n" + ",".join(map(str, FLIGHT.values())) + "\n"
 SPLIT = {"columns": list(FLIGHT), "data": [list(FLIGHT.values())]}
 #: Requests that are answered: whose they are, path, media type and body.
@@ -232,11 +230,12 @@ def test_odd_values_in_records(
     text = f'{{"{data.draw(st.sampled_from(forms))}": {a_list(records)}}}'
     if path == INFER:
         columns = {**{name: json.dumps(value) for name, value in FLIGHT.items()}, **dict(rows[0])}
-        tensors = [
-            f'{{"name":{json.dumps(name)},"shape":[1],"datatype":"FP64","data":[{value}]}}'
+        inputs = [
+            f'{{"name":{json.dumps(name)},"shape":[1],"data":[{value}],'
+            f'"datatype":"{DATATYPES.get(name, "BYTES")}"}}'
             for name, value in columns.items()
         ]
-        text = f'{{"inputs": {a_list(tensors)}}}'
+        text = f'{{"inputs": {a_list(inputs)}}}'
     response = ask(client, path, text.encode(), JSON, accept)
     assert is_documented(path, response)
     assert response.status_code in (200, 400, 422)

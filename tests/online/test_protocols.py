@@ -24,7 +24,7 @@ ALL: dict[str, tuple[tuple[str, str, object], tuple[str, ...]]] = {
         ("MLflow", '"Invocation"', "LabelsResponse"),
     ),
     "sagemaker": (("GET", "/ping", None), ("SageMaker", "/ping")),
-    "v2": (("GET", "/v2", None), ('"/v2', "Open Inference", "InferRequest", "V2Error")),
+    "v2": (("GET", "/v2", None), ('"/v2', "Open Inference", "InferRequest", "ErrorText")),
 }
 HERE = {module.name for module in iter_modules(protocols.__path__)}
 OWN = {name: own for name, own in ALL.items() if name in HERE}
@@ -47,7 +47,8 @@ def without(deleted: tuple[str, ...], folder: Path) -> Path:
     """A copy of the package that lacks some modules of protocols."""
     package = shutil.copytree(Path(trivet.__file__).parent, folder / "trivet")
     for name in deleted:
-        (package / "online/protocols" / f"{name}.py").unlink()
+        path = package / "online/protocols" / name
+        shutil.rmtree(path) if path.is_dir() else path.with_suffix(".py").unlink()
     return folder
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -35,11 +35,15 @@ Headers = Mapping[bytes, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a request asks for: records, to be read once, and the form of their predictions."""
+    """What a request asks for: records, to be read once, and the form of their predictions.
+
+    ``headers`` are more headers of the answer; ``write`` may add to them.
+    """
 
     records: Iterable[object]
     write: Callable[[Predictions, Manifest], bytes]
     media_type: str = JSON
+    headers: Sequence[tuple[bytes, bytes]] = ()
 
 
 #: Makes the query from the headers and the body, for the model that will answer it.
@@ -140,7 +144,7 @@ class Inference:
         predicted = perf_counter()
         content = query.write(predictions, ready.manifest)
         self._metrics.staged(parsed - started, predicted - parsed, perf_counter() - predicted)
-        return Answer(content, query.media_type, ready.headers)
+        return Answer(content, query.media_type, [*ready.headers, *query.headers])
 
     def _refused(self, reason: str, what: str) -> ProblemError:
         self._metrics.rejected.labels(reason).inc()
