@@ -148,6 +148,11 @@ def json_answer(predictions: Predictions, manifest: Manifest) -> bytes:
     return to_json(content)
 
 
+def labels_alone(predictions: Predictions, manifest: Manifest) -> bytes:
+    """The body of an answer, as `LabelsResponse` describes it."""
+    return to_json({"predictions": predictions.values})
+
+
 def answer_columns(predictions: Predictions, contract: Contract) -> dict[str, list[Any]]:
     """The answers by column, named as `trivet batch-predict` names them."""
     columns: list[list[Any]] = [list(predictions.values)]

@@ -38,6 +38,12 @@ class PredictResponse(BaseModel):
     model_version: str
 
 
+class LabelsResponse(BaseModel):
+    """The answer to clients that expect no more: the label or the number of each row."""
+
+    predictions: list[Label | float]
+
+
 class Health(BaseModel):
     """Whether the service can answer, or the process is alive."""
 

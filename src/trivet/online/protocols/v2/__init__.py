@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
-
-from fastapi import Request, Response
 
 import trivet
 from trivet.model.artifact import Manifest
-from trivet.online.by_name import about, asked, error_text, failures, json_response
-from trivet.online.direct import DirectRoute, Endpoint
-from trivet.online.problems import PREDICTION_FAILURES
+from trivet.online.by_name import asked, error_text, get_at, predict_at
+from trivet.online.problems import Responses
 from trivet.online.protocols.v2.infer import (
     OCTETS,
     InferRequest,
@@ -26,7 +22,7 @@ from trivet.rows.contract import Kind
 
 TAG = "Open Inference Protocol V2"
 #: The datatype of each kind of column; a request may declare another.
-OF_KIND: Mapping[Kind, str] = {
+DATATYPES: Mapping[Kind, str] = {
     "number": "FP64",
     "integer": "INT64",
     "boolean": "BOOL",
@@ -41,52 +37,36 @@ BODY = {JSON: {"schema": reference("InferRequest")}, **BINARY}
 def add_to(service: Service) -> None:
     """Add the routes, and the protocol's form of errors."""
 
-    async def server(request: Request) -> Response:
+    def server() -> object:
         """The server's name and version."""
-        about_server = {"name": "trivet", "version": trivet.__version__}
-        return json_response(about_server | {"extensions": ["binary_tensor_data"]})
+        about = {"name": "trivet", "version": trivet.__version__}
+        return about | {"extensions": ["binary_tensor_data"]}
 
-    async def live(request: Request) -> Response:
+    def live() -> object:
         """200 while the process runs."""
-        return json_response({"live": True})
+        return {"live": True}
 
-    async def ready(request: Request) -> Response:
+    def ready() -> object:
         """As /health/ready."""
         service.require_open()
-        return json_response({"ready": True})
+        return {"ready": True}
 
-    async def metadata(request: Request) -> Response:
+    def metadata(model: str, version: str | None = None) -> object:
         """The model's inputs and outputs, a tensor for each column."""
-        manifest = asked(service.live_model.require(), **request.path_params)
-        return json_response(_metadata(manifest))
+        return _metadata(asked(service.live_model.require(), model, version))
 
-    async def model_ready(request: Request) -> Response:
+    def model_ready(model: str, version: str | None = None) -> object:
         """200 while the model can answer."""
-        manifest = asked(service.require_open(), **request.path_params)
-        return json_response({"name": manifest.name, "ready": True})
+        return {"name": asked(service.require_open(), model, version).name, "ready": True}
 
-    async def infer(request: Request) -> Response:
-        """Predictions are in the order of the rows."""
-        parse = partial(parse_infer, path=request.path_params)
-        return await service.inference.answer(request, parse)
-
-    def get(path: str, endpoint: Endpoint, summary: str, *statuses: int) -> None:
-        documentation = about(path, TAG) | {"summary": summary, "responses": failures(*statuses)}
-        service.get(path, endpoint, **documentation)
-
-    get("/v2", server, "The server", 401)
-    get("/v2/health/live", live, "Is the process alive?")
-    get("/v2/health/ready", ready, "Should requests be sent here?", 503)
+    get_at(service, TAG, "/v2", server, 401)
+    get_at(service, TAG, "/v2/health/live", live)
+    get_at(service, TAG, "/v2/health/ready", ready, 503)
     for path in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
-        get(path, metadata, "The model's tensors", 401, 404, 503)
-        get(f"{path}/ready", model_ready, "Is the model ready?", 401, 404, 503)
-        documentation = about(path, TAG) | {"summary": "Predict rows"}
-        documentation["openapi_extra"]["requestBody"] = {"required": True, "content": BODY}
-        documentation["responses"] = failures(404, *PREDICTION_FAILURES) | {
-            200: {"content": BINARY}
-        }
-        documentation["response_model"] = InferResponse
-        service.routes.append(DirectRoute(f"{path}/infer", infer, **documentation))
+        get_at(service, TAG, path, metadata, 401, 404, 503)
+        get_at(service, TAG, f"{path}/ready", model_ready, 401, 404, 503)
+        binary: Responses = {200: {"content": BINARY}}
+        predict_at(service, TAG, f"{path}/infer", parse_infer, BODY, InferResponse, binary)
     service.open_paths |= {"/v2/health/live", "/v2/health/ready"}
     service.links["v2"] = "/v2"
     service.schemas |= schemas_of(InferRequest)
@@ -97,7 +77,6 @@ def _metadata(manifest: Manifest) -> dict[str, Any]:
     def tensors(datatypes: Mapping[str, str]) -> list[dict[str, Any]]:
         return [{"name": name, "datatype": of, "shape": [-1]} for name, of in datatypes.items()]
 
-    inputs = {column.name: OF_KIND[column.kind] for column in manifest.contract.columns}
-    about_model = {"name": manifest.name, "versions": [manifest.version], "platform": "trivet"}
-    outputs = outputs_of(manifest.contract)
-    return about_model | {"inputs": tensors(inputs), "outputs": tensors(outputs)}
+    inputs = {column.name: DATATYPES[column.kind] for column in manifest.contract.columns}
+    about = {"name": manifest.name, "versions": [manifest.version], "platform": "trivet"}
+    return about | {"inputs": tensors(inputs), "outputs": tensors(outputs_of(manifest.contract))}

@@ -13,10 +13,10 @@ from pydantic import BaseModel, Field, ValidationError
 from trivet.errors import RecordsRejected
 from trivet.model.artifact import Manifest
 from trivet.model.predictor import Predictions
-from trivet.online.by_name import asked
+from trivet.online.by_name import asked, require_json
 from trivet.online.inference import Headers, Query
 from trivet.online.live_model import RawHeaders, Ready
-from trivet.online.payloads import answer_columns, load_json, media_type
+from trivet.online.payloads import answer_columns, load_json
 from trivet.online.problems import ProblemError
 from trivet.online.protocols.v2.tensors import (
     NO_PARAMETERS,
@@ -63,9 +63,14 @@ class InferResponse(BaseModel):
     outputs: list[Tensor]
 
 
-def parse_infer(headers: Headers, body: bytearray, ready: Ready, path: Mapping[str, str]) -> Query:
-    """The query of an infer request; raises a 400 problem that lists what is wrong with it."""
-    known = outputs_of(asked(ready, **path).contract)
+def parse_infer(
+    headers: Headers, body: bytearray, ready: Ready, model: str, version: str | None = None
+) -> Query:
+    """Predict rows.
+
+    Predictions are in their order. A 400 lists all that is wrong with the tensors.
+    """
+    known = outputs_of(asked(ready, model, version).contract)
     json_text, binary = _parts(headers, body)
     content = load_json(json_text)
     try:
@@ -102,8 +107,7 @@ def _parts(headers: Headers, body: bytearray) -> tuple[bytearray, memoryview]:
     length = headers.get(JSON_LENGTH)
     if length is not None:  # clients send such a body with any media type, or none
         headers = {**headers, b"content-type": JSON.encode()}
-    if media_type(headers) != JSON:
-        raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send JSON, not CSV")
+    require_json(headers)
     if length is None:
         return body, memoryview(b"")
     if not (length.isdigit() and len(length) < 20 and int(length) <= len(body)):
