@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
 import socket
 from pathlib import Path
@@ -283,6 +284,17 @@ def test_a_version_can_be_served(flights: Artifact, flights_store: Path) -> None
     settings = ServeSettings("flights", flights.manifest.version, flights_store)
     with ready_client(settings) as client:
         assert client.get("/model").json()["version"] == flights.manifest.version
+
+
+def test_the_documentation_of_a_record_allows_the_row_labels_of_pandas(client: TestClient) -> None:
+    schema = client.get("/openapi.json").json()["components"]["schemas"]["Record"]
+    (pattern,) = schema["patternProperties"]
+    for name in ("", "Unnamed: 0", "__index_level_0__"):
+        assert re.search(pattern, name)
+        assert client.post("/predict", json={**ASKED, name: 7}).status_code == 200
+    for name in ("Unnamed: 1", "index", " "):
+        assert not re.search(pattern, name)
+        assert client.post("/predict", json={**ASKED, name: 7}).status_code == 422
 
 
 def test_vertex_ai_chooses_port_and_routes(

@@ -101,12 +101,15 @@ def schemas_of(*models: type[BaseModel]) -> dict[str, Schema]:
 def record(contract: Contract) -> Schema:
     """The schema of one row as JSON values."""
     properties = {column.name: _property(column) for column in contract.columns}
-    for name in sorted((contract.ignored_names | ROW_LABELS) - properties.keys()):
+    for name in sorted(contract.ignored_names):
         properties[name] = {"description": "Allowed, and ignored: not a feature."}
     return {
         "type": "object",
         "title": "Record",
         "properties": properties,
+        "patternProperties": {
+            f"^({'|'.join(sorted(ROW_LABELS))})$": {"description": "Row labels of pandas: ignored."}
+        },
         "required": [column.name for column in contract.columns if not column.nullable],
         "additionalProperties": False,
         "example": contract.example,

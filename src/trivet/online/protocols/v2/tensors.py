@@ -7,7 +7,7 @@ binary numbers with a fraction, and empty text in either; other binary values ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Annotated, Any, Literal
 
@@ -144,17 +144,17 @@ def _each(
     tensor: Tensor, values: list[Any], convert: Callable[[Any], Any], expected: str
 ) -> list[Any]:
     """The values converted one by one; raises `RecordsRejected` for those that can't be."""
-
-    def is_unfit(value: Any) -> bool:
-        try:
-            convert(value)
-        except (ValueError, ArithmeticError):
-            return True
-        return False
-
     try:
         return [*map(convert, values)]
     except (ValueError, ArithmeticError):
-        rows = (row for row, value in enumerate(values) if is_unfit(value))
-        faults = (Fault(row=row, field=tensor.name, code="type", expected=expected) for row in rows)
-        raise RecordsRejected([*islice(faults, FAULTS_LISTED)]) from None
+        rows = islice(_unfit(values, convert), FAULTS_LISTED)
+        faults = [Fault(row=row, field=tensor.name, code="type", expected=expected) for row in rows]
+        raise RecordsRejected(faults) from None
+
+
+def _unfit(values: list[Any], convert: Callable[[Any], Any]) -> Iterator[int]:
+    for row, value in enumerate(values):
+        try:
+            convert(value)
+        except (ValueError, ArithmeticError):
+            yield row
