@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import encoded, read_csv, ready_client
+from tests.online.asking import tensors
 from trivet.api import LoadedModel, batch_predict, load, train
 from trivet.online.settings import ServeSettings
 from trivet.rows.contract import Contract
@@ -258,18 +259,19 @@ def asked(client: TestClient, records: list[Any]) -> list[float]:
 
 
 def asked_by_tensors(client: TestClient, records: list[Any]) -> list[float]:
-    tensors = [
-        {
-            "name": name,
-            "shape": [len(records)],
-            "datatype": "BYTES",
-            "data": [record[name] for record in records],
-        }
-        for name in TYPES
-    ]
-    answer = client.post("/v2/models/model/infer", json={"inputs": tensors}).json()
+    columns = {name: without_words([each[name] for each in records]) for name in TYPES}
+    rows = zip(*columns.values(), strict=True)
+    inputs = tensors([dict(zip(columns, row, strict=True)) for row in rows])
+    answer = client.post("/v2/models/model/infer", json={"inputs": inputs}).json()
     (found,) = (each for each in answer["outputs"] if each["name"] == "probability_1")
     return list(found["data"])
+
+
+def without_words(values: list[Any]) -> list[Any]:
+    """Null in place of words for a missing value: a tensor has no text among its numbers."""
+    if {type(value) for value in values} <= {str, type(None)}:
+        return values
+    return [None if isinstance(value, str) else value for value in values]
 
 
 Write = Callable[[Path, list[Any]], object]

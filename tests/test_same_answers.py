@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from fastapi.testclient import TestClient
 
 from tests.conftest import FLIGHTS, NOVEMBER, read_csv, ready_client
@@ -50,6 +51,29 @@ def test_every_flight_of_november(
         assert [answer["probabilities"][label] for answer in online] == [
             float(row[f"probability_{label}"]) for row in batch
         ]
+
+
+def test_tables_with_pandas_row_labels(
+    client: TestClient, flights: Artifact, flights_store: Path, tmp_path: Path
+) -> None:
+    names = flights.manifest.contract.feature_names
+    frame = pd.read_csv(NOVEMBER, nrows=50)[list(names)].set_index(pd.Index(range(7, 57)))
+    labelled, read_again = tmp_path / "labelled.csv", tmp_path / "read.csv"
+    frame.to_csv(labelled)
+    pd.read_csv(labelled).to_csv(read_again, index=False)
+    frame.to_csv(tmp_path / "plain.csv", index=False)
+    answers = []
+    for path in (tmp_path / "plain.csv", labelled, read_again):
+        output = tmp_path / "out" / path.name
+        batch_predict(BatchSettings(str(path), str(output), "flights", models_dir=flights_store))
+        answers.append([float(row["probability_true"]) for row in read_csv(output)])
+        headers = {"Content-Type": "text/csv"}
+        found = client.post("/predict", content=path.read_bytes(), headers=headers).json()
+        answers.append([each["probabilities"]["true"] for each in found["predictions"]])
+    records = pd.read_csv(labelled).to_json(orient="records")
+    found = client.post("/predict", content=f'{{"instances": {records}}}').json()
+    answers.append([each["probabilities"]["true"] for each in found["predictions"]])
+    assert all(each == answers[0] for each in answers)
 
 
 def test_flights_one_by_one_by_a_model_of_sums(tmp_path: Path) -> None:

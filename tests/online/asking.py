@@ -90,15 +90,19 @@ def example(client: TestClient) -> dict[str, Any]:
 
 
 def tensors(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A tensor for each column, of the datatype that its values have."""
+    columns = {name: [each[name] for each in records] for name in records[0]}
     return [
-        {
-            "name": name,
-            "shape": [len(records)],
-            "datatype": "FP64",
-            "data": [each[name] for each in records],
-        }
-        for name in records[0]
+        {"name": name, "shape": [len(records)], "datatype": datatype_of(values), "data": values}
+        for name, values in columns.items()
     ]
+
+
+def datatype_of(values: list[Any]) -> str:
+    types = {type(value) for value in values if value is not None}
+    if str in types:
+        return "BYTES"
+    return {frozenset({bool}): "BOOL", frozenset({int}): "INT64"}.get(frozenset(types), "FP64")
 
 
 def raw(server: Server, *sent: bytes) -> tuple[int, dict[str, str], Any]:

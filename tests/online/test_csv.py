@@ -92,13 +92,17 @@ def test_a_table_is_answered_with_json_otherwise(client: TestClient, accept: str
         f'"month",{HEADER.removeprefix("month,")}\n{LINE.replace("UA", chr(34) + "UA" + chr(34))}',
         ",".join(reversed(HEADER.split(","))) + "\n" + ",".join(reversed(LINE.split(","))),
         f"flight_id,{HEADER},late,time_hour\nUA-1,{LINE},maybe,never\n",
+        f",{HEADER}\n0,{LINE}\n",
+        f"Unnamed: 0,{HEADER}\n0,{LINE}\n",
+        f"__index_level_0__,{HEADER}\nUA-1,{LINE}\n",
         f"{HEADER},wind_gust,visib\n{LINE},,\n",
         f"{HEADER},wind_gust,visib\n{LINE},NA,null\n",
         f"{HEADER}\n{LINE.replace('11', ' 11.0 ')}\n",
     ],
     ids=[
         *("no-last-newline", "crlf", "bom", "blank-lines", "quoted", "other-order"),
-        *("identifier-and-ignored", "empty-cells", "missing-words", "spaces-around-numbers"),
+        *("identifier-and-ignored", "pandas-labels", "pandas-labels-read", "pandas-labels-typed"),
+        *("empty-cells", "missing-words", "spaces-around-numbers"),
     ],
 )
 def test_tables_that_mean_the_same(client: TestClient, body: str) -> None:

@@ -15,18 +15,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import TRIVET, serving
-from tests.online.asking import FLIGHT
+from tests.online.asking import FLIGHT, tensors
 from trivet.model.artifact import Artifact
 from trivet.online import protocols
 from trivet.online.problems import MEDIA_TYPE
 
 JSON, CSV = "application/json", "text/csv"
 INFER = "/v2/models/flights/infer"
+V1 = "/v1/models/flights:predict"
+#: Those that take JSON alone, and whose errors are one text.
+OF_KSERVE = (V1, INFER)
 COLUMNS = {name: [value] for name, value in FLIGHT.items()}
-TENSORS = [
-    {"name": name, "shape": [1], "datatype": "FP64", "data": values}
-    for name, values in COLUMNS.items()
-]
+TENSORS = tensors([FLIGHT])
+DATATYPES = {tensor["name"]: tensor["datatype"] for tensor in TENSORS}
 TABLE = ",".join(FLIGHT) + "\n" + ",".join(map(str, FLIGHT.values())) + "\n"
 SPLIT = {"columns": list(FLIGHT), "data": [list(FLIGHT.values())]}
 #: Requests that are answered: whose they are, path, media type and body.
@@ -37,6 +38,7 @@ ALL_VALID = [
     ("mlflow", "/invocations", JSON, json.dumps({"dataframe_split": SPLIT})),
     ("mlflow", "/invocations", JSON, json.dumps({"inputs": COLUMNS})),
     ("sagemaker", "/invocations", CSV, TABLE),
+    ("v1", V1, JSON, json.dumps({"instances": [FLIGHT]})),
     ("v2", INFER, JSON, json.dumps({"id": "7", "inputs": TENSORS})),
 ]
 HERE = {"routes", *(module.name for module in iter_modules(protocols.__path__))}
@@ -45,7 +47,7 @@ for owner, path, media_type, body in ALL_VALID:
     if owner in HERE:
         VALID.setdefault(path, []).append((media_type, body))
 #: The paths that take a body, as OpenAPI calls them.
-PATHS = {path: path.replace("/flights/", "/{model}/") for path in VALID}
+PATHS = {path: path.replace("/flights", "/{model}") for path in VALID}
 #: A busy machine is no reason to fail.
 PATIENT: Any = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 CHECKS = (
@@ -148,12 +150,12 @@ def is_documented(client: TestClient) -> Callable[[str, Any], bool]:
         assert status < 500, response.text
         kind = response.headers["content-type"].partition(";")[0]
         if status == 200 and kind == CSV:
-            return path != INFER
+            return path not in OF_KSERVE
         content: dict[str, Any] = response.json()
         if status == 200:
             assert kind == JSON
             return ("outputs" if path == INFER else "predictions") in content
-        if path == INFER:
+        if path in OF_KSERVE:
             assert kind == JSON
             return content.keys() == {"error"} and content["error"] != ""
         assert kind == MEDIA_TYPE
@@ -232,11 +234,12 @@ def test_odd_values_in_records(
     text = f'{{"{data.draw(st.sampled_from(forms))}": {a_list(records)}}}'
     if path == INFER:
         columns = {**{name: json.dumps(value) for name, value in FLIGHT.items()}, **dict(rows[0])}
-        tensors = [
-            f'{{"name":{json.dumps(name)},"shape":[1],"datatype":"FP64","data":[{value}]}}'
+        inputs = [
+            f'{{"name":{json.dumps(name)},"shape":[1],"data":[{value}],'
+            f'"datatype":"{DATATYPES.get(name, "BYTES")}"}}'
             for name, value in columns.items()
         ]
-        text = f'{{"inputs": {a_list(tensors)}}}'
+        text = f'{{"inputs": {a_list(inputs)}}}'
     response = ask(client, path, text.encode(), JSON, accept)
     assert is_documented(path, response)
     assert response.status_code in (200, 400, 422)
@@ -244,7 +247,7 @@ def test_odd_values_in_records(
 
 
 @given(
-    st.sampled_from([path for path in PATHS if path != INFER]),
+    st.sampled_from([path for path in PATHS if path not in OF_KSERVE]),
     st.lists(st.lists(ODD | st.text(max_size=9), max_size=12), max_size=4),
     st.sampled_from([TABLE, ",".join(FLIGHT) + "\n", ""]),
     ACCEPTS,

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.online.asking import ASKED, CSV, SECURITY
+from tests.online.asking import ASKED, CSV, JSON, SECURITY, ask_json
+from trivet.model.artifact import Artifact
+from trivet.online.inference import LARGE
 
 REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "200": ("POST", "/predict", {"json": ASKED}),
@@ -53,6 +55,16 @@ def test_pages_with_rules_of_their_own_keep_the_other_headers(
         assert others <= set(response.headers.items())
     assert "frame-ancestors 'none'" in docs.headers["content-security-policy"]
     assert SECURITY.items() <= set(guarded.get("/").headers.items())
+
+
+@pytest.mark.parametrize("accept", [JSON, CSV])
+@pytest.mark.parametrize("rows", [1, LARGE // 100])
+def test_predictions_name_the_version_that_made_them(
+    client: TestClient, flights: Artifact, accept: str, rows: int
+) -> None:
+    response = ask_json(client, "/predict", {"instances": [ASKED] * rows}, accept)
+    assert response.headers.get_list("x-model-version") == [flights.manifest.version]
+    assert "x-model-version" not in ask_json(client, "/predict", 7, accept).headers
 
 
 @pytest.mark.parametrize("given", ["a", "7f96e50a-1c1f", "x" * 128, "!~"])

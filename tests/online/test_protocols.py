@@ -21,10 +21,11 @@ from trivet.online import protocols
 ALL: dict[str, tuple[tuple[str, str, object], tuple[str, ...]]] = {
     "mlflow": (
         ("POST", "/invocations", {"dataframe_records": [FLIGHT]}),
-        ("MLflow", '"Invocation"', "LabelsResponse"),
+        ("MLflow", '"Invocation"'),
     ),
     "sagemaker": (("GET", "/ping", None), ("SageMaker", "/ping")),
-    "v2": (("GET", "/v2", None), ('"/v2', "Open Inference", "InferRequest", "V2Error")),
+    "v2": (("GET", "/v2", None), ('"/v2', "Open Inference", "InferRequest")),
+    "v1": (("GET", "/v1/models", None), ('"/v1', "KServe V1")),
 }
 HERE = {module.name for module in iter_modules(protocols.__path__)}
 OWN = {name: own for name, own in ALL.items() if name in HERE}
@@ -47,7 +48,8 @@ def without(deleted: tuple[str, ...], folder: Path) -> Path:
     """A copy of the package that lacks some modules of protocols."""
     package = shutil.copytree(Path(trivet.__file__).parent, folder / "trivet")
     for name in deleted:
-        (package / "online/protocols" / f"{name}.py").unlink()
+        path = package / "online/protocols" / name
+        shutil.rmtree(path) if path.is_dir() else path.with_suffix(".py").unlink()
     return folder
 
 
@@ -83,7 +85,7 @@ def test_a_module_that_is_deleted_takes_its_protocol_along_and_nothing_else(
         for word in OWN[name][1]:
             assert (word in documentation) == (name not in deleted), word
     left = HERE - {*deleted}
-    assert ("v2" in json.loads(index)) == ("v2" in left)
+    assert json.loads(index).keys() & {"v1", "v2"} == left & {"v1", "v2"}
     assert ("error" in json.loads(error)) == ("v2" in left)
     assert ("detail" in json.loads(error)) == ("v2" not in left)
     assert invocations == (200 if left & {"mlflow", "sagemaker"} else 404)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,7 +20,7 @@ from trivet.model.artifact import Manifest
 from trivet.model.predictor import Predictions, Predictor
 from trivet.model.store import ModelStore
 from trivet.online.batcher import Batcher, EncodedRows
-from trivet.online.live_model import LiveModel, Ready, unavailable
+from trivet.online.live_model import LiveModel, RawHeaders, Ready, unavailable
 from trivet.online.metrics import Metrics
 from trivet.online.other_process import OtherProcess
 from trivet.online.problems import ProblemError
@@ -40,17 +40,19 @@ READING, REFUSED, LEFT = "trivet.reading", "trivet.refused", "trivet.left"
 Headers = Mapping[bytes, bytes]
 #: Where a model is: the directory of its store, its name and version.
 Place = tuple[str | Path, str, str]
-#: How many seconds it took to parse, predict and write.
-Stages = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a request asks for: records, to be read once, and the form of their predictions."""
+    """What a request asks for: records, to be read once, and the form of their predictions.
+
+    ``headers`` are more headers of the answer; ``write`` may add to them.
+    """
 
     records: Iterable[object]
     write: Callable[[Predictions, Manifest], bytes]
     media_type: str = JSON
+    headers: Sequence[tuple[bytes, bytes]] = ()
 
 
 #: Makes the query from the headers and the body, for the model that will answer it. It is pickled
@@ -58,13 +60,23 @@ class Query:
 Parse = Callable[[Headers, bytearray, Ready], Query]
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A body with its headers, and how many seconds it took to parse, predict and write."""
+
+    body: bytes
+    media_type: str
+    headers: RawHeaders
+    stages: tuple[float, float, float]
+
+
 class Answer(Response):
     """A 200 at little cost: Response's own constructor takes as long as encoding the rows."""
 
-    def __init__(self, body: bytes, media_type: str) -> None:
-        self.status_code, self.background, self.body = HTTPStatus.OK, None, body
-        length, kind = str(len(body)).encode(), media_type.encode()
-        self.raw_headers = [(b"content-length", length), (b"content-type", kind)]
+    def __init__(self, written: Written) -> None:
+        self.status_code, self.background, self.body = HTTPStatus.OK, None, written.body
+        length, kind = str(len(written.body)).encode(), written.media_type.encode()
+        self.raw_headers = [(b"content-length", length), (b"content-type", kind), *written.headers]
 
 
 class Inference:
@@ -134,43 +146,33 @@ class Inference:
         query, rows = _read(headers, body, ready, parse, self._settings.max_rows)
         parsed = perf_counter()
         predictions = await ready.batcher.predict(rows)
-        content, stages = _write(query, predictions, ready, started, parsed)
-        self._metrics.staged(*stages)
-        return Answer(content, query.media_type)
+        written = _write(query, predictions, ready, started, parsed)
+        self._metrics.staged(*written.stages)
+        return Answer(written)
 
     def _answer_elsewhere(
         self, headers: Headers, body: bytearray, ready: Ready, parse: Parse
     ) -> Response:
         place = self._settings.models_dir, ready.manifest.name, ready.manifest.version
-        written = self._other_process.call(
+        written, rows = self._other_process.call(
             _answer_alone, place, headers, body, parse, self._settings.max_rows
         )
-        ready.observe(written.rows)
+        ready.observe(rows)
         self._metrics.staged(*written.stages)
-        return Answer(written.content, written.media_type)
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """An answer of the other process, for rows that it leaves the worker to observe."""
-
-    content: bytes
-    media_type: str
-    rows: Rows
-    stages: Stages
+        return Answer(written)
 
 
 def _answer_alone(
     place: Place, headers: Headers, body: bytearray, parse: Parse, max_rows: int
-) -> Written:
+) -> tuple[Written, Rows]:
+    """The answer of the other process, and the rows that it leaves the worker to observe."""
     ready = _loaded(place)
     started = perf_counter()
     query, encoded = _read(headers, body, ready, parse, max_rows)
     parsed = perf_counter()
     rows = ready.predictor.stack(encoded)
     predictions = ready.predictor.predict(rows)
-    content, stages = _write(query, predictions, ready, started, parsed)
-    return Written(content, query.media_type, rows, stages)
+    return _write(query, predictions, ready, started, parsed), rows
 
 
 @lru_cache(1)
@@ -202,10 +204,11 @@ def _read(
 
 def _write(
     query: Query, predictions: Predictions, ready: Ready, started: float, parsed: float
-) -> tuple[bytes, Stages]:
+) -> Written:
     predicted = perf_counter()
     content = query.write(predictions, ready.manifest)
-    return content, (parsed - started, predicted - parsed, perf_counter() - predicted)
+    stages = (parsed - started, predicted - parsed, perf_counter() - predicted)
+    return Written(content, query.media_type, [*ready.headers, *query.headers], stages)
 
 
 def _too_large(reason: str, what: str) -> ProblemError:

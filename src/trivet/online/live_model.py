@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from http import HTTPStatus
 
 from trivet.errors import TrivetError
@@ -24,6 +24,8 @@ from trivet.rows.arrays import Rows
 
 logger = logging.getLogger("trivet.online")
 
+RawHeaders = list[tuple[bytes, bytes]]
+
 #: Seconds until a version that could not be loaded is tried again.
 RETRY_AFTER = 30.0
 
@@ -36,6 +38,11 @@ class Ready:
     predictor: Predictor
     batcher: Batcher
     observe: Callable[[Rows], None]
+
+    @cached_property
+    def headers(self) -> RawHeaders:
+        """What the header of each answer says of the model, as ASGI takes it."""
+        return [(b"x-model-version", self.manifest.version.encode())]
 
 
 class LiveModel:

@@ -94,10 +94,14 @@ def records_of(content: object, contract: Contract) -> list[object]:
         if "instances" in content and "instances" not in contract.feature_names:
             raise rejected("instances", "type", "a list of records")
         return [content]
-    for name, value in content.items():
-        if name != "instances" and not (name == "parameters" and not value):  # Vertex AI's, unused
-            raise rejected(name, "unknown_field", "nothing beside instances")
+    require_alone("instances", content, "parameters")  # Vertex AI's
     return records
+
+
+def require_alone(name: str, content: Mapping[str, object], ignored: str) -> None:
+    """Raise `RecordsRejected` if there is more than the records: it may be meant to matter."""
+    if others := content.keys() - {name, ignored}:
+        raise rejected(min(others), "unknown_field", f"nothing beside {name}")
 
 
 def records_of_csv(
@@ -142,6 +146,11 @@ def json_answer(predictions: Predictions, manifest: Manifest) -> bytes:
         "model_version": manifest.version,
     }
     return to_json(content)
+
+
+def labels_alone(predictions: Predictions, manifest: Manifest) -> bytes:
+    """The body of an answer, as `LabelsResponse` describes it."""
+    return to_json({"predictions": predictions.values})
 
 
 def answer_columns(predictions: Predictions, contract: Contract) -> dict[str, list[Any]]:

@@ -60,7 +60,7 @@ class ProblemError(Exception):
 
 
 class Problems:
-    """Turns errors into answers; ``forms`` are protocols' own, by the first segment of the path."""
+    """Turns errors into answers; ``forms`` are protocols' own, by how paths begin."""
 
     def __init__(self) -> None:
         self.forms: dict[str, Form] = {}
@@ -97,8 +97,8 @@ class Problems:
                 detail = "the service failed; its log says why"
         title = TITLES.get(status, status.phrase)
         problem = Problem(title=title, status=status.value, detail=detail, errors=faults)
-        form = self.forms.get(path[1:].partition("/")[0], problem_details)
-        content, media_type = form(problem)
+        own = (form for start, form in self.forms.items() if f"{path}/".startswith(start))
+        content, media_type = next(own, problem_details)(problem)
         return Response(content, status.value, headers, media_type=media_type)
 
 

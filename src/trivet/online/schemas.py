@@ -9,7 +9,7 @@ import orjson
 from pydantic import BaseModel, Field
 
 from trivet.errors import Fault
-from trivet.rows.contract import Column, Contract, Label, Task
+from trivet.rows.contract import ROW_LABELS, Column, Contract, Label, Task
 
 Schema = dict[str, Any]
 
@@ -36,6 +36,12 @@ class PredictResponse(BaseModel):
     predictions: list[Prediction]
     model: str
     model_version: str
+
+
+class LabelsResponse(BaseModel):
+    """The answer to clients that expect no more: the label or the number of each row."""
+
+    predictions: list[Label | float]
 
 
 class Health(BaseModel):
@@ -101,6 +107,9 @@ def record(contract: Contract) -> Schema:
         "type": "object",
         "title": "Record",
         "properties": properties,
+        "patternProperties": {
+            f"^({'|'.join(sorted(ROW_LABELS))})$": {"description": "Row labels of pandas: ignored."}
+        },
         "required": [column.name for column in contract.columns if not column.nullable],
         "additionalProperties": False,
         "example": contract.example,
@@ -112,7 +121,10 @@ def predict_request(contract: Contract) -> Schema:
     instances: Schema = {
         "type": "object",
         "title": "Records",
-        "properties": {"instances": {"type": "array", "items": reference("Record")}},
+        "properties": {
+            "instances": {"type": "array", "items": reference("Record")},
+            "parameters": {"description": "Allowed, and ignored: Vertex AI's clients send them."},
+        },
         "required": ["instances"],
         "additionalProperties": False,
     }

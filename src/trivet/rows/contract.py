@@ -30,6 +30,9 @@ Record = dict[str, Value]
 
 #: Words for a missing value, unless training is told of others.
 MISSING_WORDS = ("NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None")
+#: What pandas calls its row labels where it writes them to CSV, reads that again, writes Parquet.
+#: Any record may have them, and unless they are features they are ignored.
+ROW_LABELS = frozenset({"", "Unnamed: 0", "__index_level_0__"})
 
 
 class Frozen(BaseModel):

@@ -29,7 +29,7 @@ from itertools import islice
 from typing import Any
 
 from trivet.errors import Fault, RecordsRejected, nearest
-from trivet.rows.contract import Column, Contract, Form, Kind, Record, Value
+from trivet.rows.contract import ROW_LABELS, Column, Contract, Form, Kind, Record, Value
 from trivet.rows.written import read
 
 #: Turns one value into its number, or raises `Unfit`.
@@ -70,7 +70,7 @@ class RecordEncoder:
         words = contract.missing_words
         self._encoders = [(each.name, column_encoder(each, words)) for each in contract.columns]
         self._expected = {column.name: expected_of(column) for column in contract.columns}
-        self._known = contract.known_names
+        self._known = contract.known_names | ROW_LABELS
         self._nearest = lru_cache(100)(partial(nearest, known=self._expected))
 
     def encode(self, records: Iterable[object]) -> list[list[float]]:

@@ -19,6 +19,7 @@ from tests.online.asking import (
     of_one,
     rejected,
 )  # fmt: skip
+from trivet.model.artifact import Artifact
 
 
 def mlflow_forms(records: list[dict[str, Any]]) -> dict[str, object]:
@@ -33,10 +34,15 @@ def mlflow_forms(records: list[dict[str, Any]]) -> dict[str, object]:
 
 @pytest.mark.parametrize("form", ["dataframe_split", "dataframe_records", "inputs"])
 def test_mlflow_is_answered_with_labels_alone(
-    client: TestClient, november: list[dict[str, Any]], answers: list[dict[str, Any]], form: str
+    client: TestClient,
+    flights: Artifact,
+    november: list[dict[str, Any]],
+    answers: list[dict[str, Any]],
+    form: str,
 ) -> None:
     response = ask_json(client, "/invocations", {form: mlflow_forms(november)[form]})
     assert response.headers["content-type"] == JSON
+    assert response.headers["x-model-version"] == flights.manifest.version
     assert response.json() == {"predictions": [each["prediction"] for each in answers]}
 
 
@@ -51,13 +57,13 @@ def test_a_split_table_may_have_an_index(client: TestClient) -> None:
     assert response.json() == {"predictions": [True]}
 
 
-@pytest.mark.parametrize("params", [None, {}])
-def test_empty_params_are_let_pass(client: TestClient, params: object) -> None:
+@pytest.mark.parametrize("params", [None, {}, {"top": 3}, 7])
+def test_params_are_let_pass(client: TestClient, params: object) -> None:
     content = {"dataframe_records": [ASKED], "params": params}
     assert client.post("/invocations", json=content).json() == {"predictions": [True]}
 
 
-@pytest.mark.parametrize("other", ["params", "signature_name", "instances"])
+@pytest.mark.parametrize("other", ["parameters", "signature_name", "instances"])
 def test_what_would_be_ignored_beside_a_form_is_refused(client: TestClient, other: str) -> None:
     content = {"dataframe_records": [ASKED], other: {"top": 3}}
     response = client.post("/invocations", json=content)

@@ -62,6 +62,7 @@ def test_each_line_of_a_table_has_a_line_of_answers(
     names = list(flights.manifest.contract.feature_names)
     response = ask_csv(client, table_of(november, names, header), "/invocations", accept="*/*")
     assert response.headers["content-type"].partition(";")[0] == CSV
+    assert response.headers["x-model-version"] == flights.manifest.version
     assert response.text.splitlines() == [
         ",".join((str(each["prediction"]).lower(), *map(repr, each["probabilities"].values())))
         for each in answers
@@ -75,6 +76,17 @@ def test_a_table_with_a_header_may_have_other_columns_in_any_order(client: TestC
         f"\ufefflate,dep_delay,{HEADER.removesuffix(',dep_delay')}\n,64,{LINE.removesuffix(',64')}"
     )
     assert ask_csv(client, body, "/invocations", accept=CSV).text == expected
+
+
+def test_row_labels_of_pandas_are_ignored_if_a_header_names_them(
+    client: TestClient, flights: Artifact
+) -> None:
+    names = list(flights.manifest.contract.feature_names)
+    header, line = table_of([ASKED], names, header=True).splitlines()
+    expected = ask_csv(client, line, "/invocations", accept=CSV).text
+    labelled = f",{header}\n0,{line}"
+    assert ask_csv(client, labelled, "/invocations", accept=CSV).text == expected
+    assert faults(ask_csv(client, f"0,{line}", "/invocations")) == [(0, None, "not_a_record")]
 
 
 def test_a_table_is_answered_in_json_where_that_is_asked_for(client: TestClient) -> None:

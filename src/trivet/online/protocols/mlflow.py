@@ -5,32 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from pydantic import BaseModel
-
-from trivet.model.artifact import Manifest
-from trivet.model.predictor import Predictions
 from trivet.online.direct import Dialect
 from trivet.online.inference import Headers, Query
 from trivet.online.live_model import Ready
 from trivet.online.payloads import (
     csv_lines,
     json_answer,
+    labels_alone,
     load_json,
     records_of,
     rejected,
+    require_alone,
     wants_csv,
 )
-from trivet.online.schemas import CSV, JSON, Schema, reference, to_json
+from trivet.online.schemas import CSV, JSON, LabelsResponse, Schema, reference
 from trivet.online.service import Service
-from trivet.rows.contract import Contract, Label
+from trivet.rows.contract import Contract
 
 Records = Iterable[object]
-
-
-class LabelsResponse(BaseModel):
-    """The answer to a request in one of MLflow's forms: the label or the number of each row."""
-
-    predictions: list[Label | float]
 
 
 def add_to(service: Service) -> None:
@@ -63,18 +55,11 @@ def _query(content: object, contract: Contract) -> Query:
     if isinstance(content, Mapping):
         for form, (read, expected) in FORMS.items():
             if form in content and form not in contract.known_names:
-                for name, value in content.items():
-                    if name != form and not (name == "params" and not value):
-                        raise rejected(name, "unknown_field", f"nothing beside {form}")
+                require_alone(form, content, "params")
                 if (records := read(content[form])) is None:
                     raise rejected(form, "type", expected)
                 return Query(records, labels_alone)
     return Query(records_of(content, contract), json_answer)
-
-
-def labels_alone(predictions: Predictions, manifest: Manifest) -> bytes:
-    """The body of an answer, as `LabelsResponse` describes it."""
-    return to_json({"predictions": predictions.values})
 
 
 def _of_split(split: Any) -> Records | None:
