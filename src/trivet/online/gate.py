@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
-from trivet.errors import RecordsRejected
+from trivet.errors import RecordsRejected, shortened
 from trivet.online.direct import DirectRoute
 from trivet.online.drain import Drain
 from trivet.online.inference import READING
@@ -144,15 +144,16 @@ class Gate:
         route = exchange.route or str(getattr(scope.get("route"), "path", "other"))
         self._metrics.answered(route, status, seconds)
         if self._settings.access_log or status in ALWAYS_LOGGED:
+            method, path = shortened(scope["method"]), shortened(scope["path"], 1000)
             facts = {
                 "request_id": exchange.request_id.decode(),
-                "method": scope["method"],
-                "path": scope["path"],
+                "method": method,
+                "path": path,
                 "status": status,
                 "milliseconds": round(seconds * 1000, 3),
                 "client": (scope.get("client") or [None])[0],
             }
-            access.info("%s %s %d", scope["method"], scope["path"], status, extra={"facts": facts})
+            access.info("%s %s %d", method, path, status, extra={"facts": facts})
 
 
 class _Exchange:
