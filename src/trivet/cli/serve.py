@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -38,10 +37,12 @@ from trivet.online.settings import ListenSettings
 @limit("--max-rows", "RECORDS", "Refuse requests with more records than this.")
 @limit("--max-in-flight", "REQUESTS", "Refuse requests beyond this many at once, in each worker.")
 @seconds("--deadline", "Give up on a request after this long.", least=0.1)
-@seconds("--drain", "After SIGTERM, keep answering for this long while reporting not ready.")
+@seconds("--drain", "Once told to stop, keep answering for this long while reporting not ready.")
 @seconds("--reload-every", "How often to check for a new current version; 0: never.")
 @click.option(
-    "--api-key-file", type=FILE, help="Answer only callers with a key from this file, one per line."
+    "--api-key-file",
+    type=FILE,
+    help="Answer only callers with a key from this file; each line is KEY or NAME: KEY.",
 )
 @click.option("--access-log/--no-access-log", help="Log every request.")
 @click.option(
@@ -59,12 +60,10 @@ from trivet.online.settings import ListenSettings
 @MODEL
 @MODEL_VERSION
 @MODELS_DIR
-def serve(api_key_file: Path | None, **options: Any) -> None:
+def serve(**options: Any) -> None:
     """Answer requests over HTTP."""
     # One thread per worker: requests are small, and more threads would compete for cores.
     limit_threads(1)
-    from trivet.online.keys import read_keys
     from trivet.online.server import serve
 
-    api_keys = read_keys(api_key_file) if api_key_file else ()
-    serve(ListenSettings(api_keys=api_keys, **options))
+    serve(ListenSettings(**options))

@@ -18,6 +18,7 @@ from trivet.errors import SettingsError
 from trivet.model.store import ModelStore
 from trivet.online import metrics
 from trivet.online.app import create_app
+from trivet.online.keys import Keys
 from trivet.online.logs import LOGGING
 from trivet.online.settings import ListenSettings
 
@@ -38,9 +39,9 @@ def serve(settings: ListenSettings) -> None:
     """
     store = ModelStore(settings.models_dir)
     store.artifact(settings.model, settings.model_version).verify()
-    workers = worker_count(settings.workers)
+    workers, keys = worker_count(settings.workers), Keys(settings)
     config = uvicorn.Config(
-        partial(create_app, settings),
+        partial(create_app, settings, keys),
         factory=True,
         workers=workers,
         timeout_worker_healthcheck=STARTING,
@@ -53,7 +54,7 @@ def serve(settings: ListenSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     with _listen(settings.host, settings.port) as listener:
-        if not settings.api_keys and listener.getsockname()[0] not in LOOPBACK:
+        if not keys and listener.getsockname()[0] not in LOOPBACK:
             logger.warning(
                 "open to anyone who reaches %s; require keys with --api-key-file", settings.host
             )
@@ -65,17 +66,30 @@ def serve(settings: ListenSettings) -> None:
         else:
             with tempfile.TemporaryDirectory(prefix="trivet-") as directory:
                 metrics.share(directory)
-                _Supervisor(config, sockets=[listener]).run()
+                _Supervisor(config, listener, keys).run()
 
 
 class _Supervisor(Multiprocess):
     """Notices at once that a worker died, even one whose reply it is waiting for."""
 
+    def __init__(self, config: uvicorn.Config, listener: socket.socket, keys: Keys) -> None:
+        on_hangup = signal.getsignal(signal.SIGHUP)
+        super().__init__(config, sockets=[listener])
+        if on_hangup == signal.SIG_IGN:  # as after nohup
+            signal.signal(signal.SIGHUP, on_hangup)
+        self._keys = keys
+
     def keep_subprocess_alive(self) -> None:
         """Replace the workers that are dead or don't answer."""
+        self._keys.catch_up()  # a new worker begins with those of this process
         for process in self.processes:
             process.child_conn.close()  # the worker's own is then the last one
         super().keep_subprocess_alive()
+
+    def handle_hup(self) -> None:
+        """Stop, unless there is a file of keys: every process reads that again by itself."""
+        if self._keys.path is None:
+            self.handle_term()
 
 
 def _listen(host: str, port: int) -> socket.socket:

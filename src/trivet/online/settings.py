@@ -22,9 +22,10 @@ class ServeSettings:
     """Which model a service answers with, who may ask, and its limits.
 
     Sizes are in bytes, times in seconds. ``model_version`` pins a version; without it the service
-    follows the store's pointer. Without ``api_keys``, anyone may ask. Raises `SettingsError` for a
-    value out of its range, for a key that is too short to be one, and for a route that is not a
-    path, or is that of something else.
+    follows the store's pointer. Without ``api_keys`` and without the keys of
+    ``api_key_file``, which is read again when it changes, anyone may ask. Raises `SettingsError`
+    for a value out of its range, for a key that is too short to be one, and for a route that is
+    not a path, or is that of something else.
     """
 
     model: str = DEFAULT_MODEL
@@ -38,6 +39,7 @@ class ServeSettings:
     reload_every: float = 1.0
     workers: Workers = 1
     api_keys: tuple[bytes, ...] | list[bytes] = field(default=(), repr=False)
+    api_key_file: str | Path | None = None
     access_log: bool = False
     health_route: str | None = None
     predict_route: str | None = None
