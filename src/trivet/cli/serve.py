@@ -38,6 +38,7 @@ from trivet.online.settings import ListenSettings
 @limit("--max-in-flight", "REQUESTS", "Refuse requests beyond this many at once, in each worker.")
 @seconds("--deadline", "Give up on a request after this long.", least=0.1)
 @seconds("--drain", "Once told to stop, keep answering for this long while reporting not ready.")
+@seconds("--hang-timeout", "Replace one of several workers that hangs for this long.", least=1)
 @seconds("--reload-every", "How often to check for a new current version; 0: never.")
 @click.option(
     "--api-key-file",

@@ -11,10 +11,11 @@ from fastapi import FastAPI
 import trivet
 from trivet.cpus import worker_count
 from trivet.online import logs
-from trivet.online.background import in_background
+from trivet.online.background import in_background, watch_descriptors
 from trivet.online.documentation import add_documentation
 from trivet.online.drain import follow_parent
 from trivet.online.gate import Gate
+from trivet.online.heartbeat import beat
 from trivet.online.keys import Keys
 from trivet.online.protocols import add_protocols
 from trivet.online.routes import add_routes
@@ -42,6 +43,8 @@ def create_app(settings: ServeSettings, keys: Keys | None = None) -> Gate:
             service.metrics.count_regularly(),
             service.deadlines.watch(),
             follow_parent(),
+            beat(),
+            watch_descriptors(),
         ):
             yield
         service.metrics.count()

@@ -67,6 +67,11 @@ class ListenSettings(ServeSettings):
 
     host: str = "127.0.0.1"
     port: int = 8000
+    hang_timeout: float = 30.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_seconds("hang_timeout", self.hang_timeout, least=1)
 
 
 def _require_free(option: str, route: str | None, others: re.Pattern[str]) -> None:
