@@ -15,6 +15,7 @@ TrivetError                 expected trouble: one line, no traceback
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -119,6 +120,13 @@ def require_number(setting: str, value: object, least: int = 1, auto: bool = Fal
         raise SettingsError(f"{setting}={value!r}: it is a whole number from {least}{word}")
 
 
+def require_seconds(setting: str, value: object, least: float = 0) -> None:
+    """Raise `SettingsError` for anything but a finite number of seconds from ``least``."""
+    is_number = isinstance(value, int | float) and type(value) is not bool
+    if not (is_number and least <= value < math.inf):  # type: ignore[operator]
+        raise SettingsError(f"{setting}={value!r}: it is a number of seconds from {least:g}")
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that is closest to a misspelt one, or None if none is close."""
     matches = difflib.get_close_matches(name, list(known), n=1)
@@ -129,3 +137,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A clause that ends an error message: ``; did you mean 'x'?``, or nothing."""
     match = nearest(name, known)
     return f"; did you mean {match!r}?" if match else ""
+
+
+def shortened(text: str, most: int = 100) -> str:
+    """A text that a caller chose, without its middle if it has more than ``most`` characters.
+
+    Whatever is kept or sent back of such a text passes through here.
+    """
+    half = most // 2
+    return text if len(text) <= most else f"{text[:half]}...{text[-half:]}"

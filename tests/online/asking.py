@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import urllib.request
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -35,6 +36,8 @@ WITHOUT = [
     {"authorization": f"Bearer {KEYS[0][:-1]}"},
     {"authorization": f"Bearer {KEYS[0]}{KEYS[1]}"},
     {"authorization": f"Basic {KEYS[0]}"},
+    {"authorization": "Basic " + b64encode(f"{KEYS[0]}:wrong".encode()).decode()},
+    {"authorization": "Basic x"},
     {"authorization": KEYS[0]},
     {"authorization": "Bearer"},
     {"x-api-key": ""},
@@ -45,6 +48,9 @@ WITH = [
     {"authorization": f"bearer {KEYS[1]}"},
     {"x-api-key": KEYS[0]},
     {"X-API-Key": KEYS[1]},
+    {"authorization": "Bearer of.a-platform", "x-api-key": KEYS[0]},
+    {"authorization": f"Bearer {KEYS[0]}", "x-api-key": "of-something-else"},
+    {"authorization": "Basic " + b64encode(f"any:{KEYS[0]}".encode()).decode()},
 ]
 
 
@@ -141,7 +147,8 @@ def refusals(guarded: TestClient, method: str, path: str, content: object = None
     for headers in WITHOUT:
         response = guarded.request(method, path, json=content, headers=headers)
         assert response.status_code == 401, headers
-        assert response.headers["www-authenticate"] == "Bearer"
+        scheme = "Basic" if path == "/docs" else "Bearer"
+        assert response.headers["www-authenticate"].startswith(scheme)
         assert "Authorization: Bearer KEY" in response.text
         assert not any(key in response.text for key in KEYS)
         yield response

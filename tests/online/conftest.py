@@ -15,7 +15,6 @@ from tests.online.asking import KEYS, ROWS
 from tests.test_same_answers import as_json
 from tests.train.test_other_tables import saved
 from trivet.model.artifact import Artifact
-from trivet.online.keys import read_keys
 from trivet.online.settings import ServeSettings
 from trivet.train.run import train
 from trivet.train.settings import TrainSettings
@@ -85,7 +84,7 @@ def guarded(flights_store: Path, keys: Path) -> Iterator[TestClient]:
     settings = ServeSettings(
         "flights",
         models_dir=flights_store,
-        api_keys=read_keys(keys),
+        api_key_file=keys,
         health_route="/probe",
         predict_route="/probe",
     )

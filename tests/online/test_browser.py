@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.conftest import serving
+from tests.online.asking import KEYS
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = ["--no-sandbox", "--disable-quic", "--disable-background-networking", "--no-first-run"]
@@ -47,3 +48,22 @@ def test_the_page_tries_out_the_example(
     assert body["predictions"][0]["prediction"] in (True, False)
     assert all(url.startswith((server.url, "data:", "blob:")) for url in asked)
     assert errors == []
+
+
+def test_the_page_of_a_service_with_keys_is_opened_with_one(
+    flights_store: Path, tmp_path: Path, browser: Browser, keys: Path
+) -> None:
+    options = ("--model", "flights", "--models-dir", str(flights_store))
+    with serving(*options, "--api-key-file", str(keys), cwd=tmp_path) as server:
+        assert server.get("/docs")[0] == 401
+        context = browser.new_context(http_credentials={"username": "", "password": KEYS[0]})
+        page = context.new_page()
+        page.goto(f"{server.url}/docs")
+        page.locator("#operations-default-predict_predict_post .opblock-summary-control").click()
+        page.locator(".execute").click()
+        answer = page.locator(".live-responses-table .response-col_description pre").first
+        body = json.loads(answer.inner_text())
+        page.locator(".btn.authorize").click()
+        assert page.get_by_text("X-API-Key").count() > 0
+        context.close()
+    assert body["predictions"][0]["prediction"] in (True, False)

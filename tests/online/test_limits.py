@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import signal
 import socket
 import subprocess
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
@@ -37,7 +39,7 @@ from tests.online.asking import (
 )  # fmt: skip
 from tests.online.callers import Caller
 from tests.online.processes import other_processes
-from trivet.errors import RecordsRejected
+from trivet.errors import RecordsRejected, SettingsError
 from trivet.model.artifact import Artifact
 from trivet.model.predictor import Predictor
 from trivet.model.store import ModelStore
@@ -232,8 +234,7 @@ def test_a_process_that_died_while_it_had_nothing_to_do_fails_no_request(
         assert client.post("/predict", json=MANY).status_code == 200
         (process,) = other_processes(os.getpid()) - before
         os.kill(process, signal.SIGKILL)
-        state = Path(f"/proc/{process}/stat")
-        wait_until(lambda: state.read_text().rpartition(")")[2].split()[0] == "Z")  # it has ended
+        os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)  # and leave it to the service
         assert client.post("/predict", json=MANY).status_code == 200
 
 
@@ -278,6 +279,72 @@ def test_the_faults_of_a_request_are_listed_up_to_a_hundred(flights_store: Path)
         body = problem(client.post("/predict", json={"instances": [{"a": 1}] * 5000}), 422)
     assert len(body["errors"]) == 100
     assert sum("nearest" in fault for fault in body["errors"]) <= 20
+
+
+@pytest.mark.parametrize("name", ["deadline", "drain", "reload_every"])
+@pytest.mark.parametrize("seconds", [math.nan, math.inf, -1.0, "1", True])
+def test_what_is_no_time_is_refused(name: str, seconds: Any) -> None:
+    with pytest.raises(SettingsError, match=f"{name}={seconds!r}: it is a number of seconds from"):
+        ServeSettings(**{name: seconds})
+
+
+def test_a_time_that_is_no_number_is_one_line(flights_store: Path, tmp_path: Path) -> None:
+    options = ("--model", "flights", "--models-dir", flights_store, "--deadline", "nan")
+    result = run_trivet("serve", *options, cwd=tmp_path)
+    assert (result.returncode, len(result.stderr.splitlines())) == (1, 1)
+    assert "deadline=nan" in result.stderr
+
+
+LONG = "x" * 30_000
+#: Each way in for text that an answer repeats.
+REPEATED = [
+    ("GET", f"/{LONG}", {}),
+    ("PUT", f"/v2/models/{LONG}", {}),
+    ("GET", f"/v2/models/{LONG}", {}),
+    ("POST", "/predict", {"headers": {"Content-Type": LONG}}),
+    ("POST", "/predict", {"headers": {"Content-Encoding": LONG}}),
+    ("POST", "/predict", {"json": {LONG: 1}}),
+    ("POST", "/predict", {"json": {"instances": [], LONG: 1}}),
+    ("POST", "/predict", {"content": f"{LONG},{LONG}", "headers": {"Content-Type": "text/csv"}}),
+    ("POST", "/invocations", {"json": {"inputs": [], LONG: 1}}),
+    ("POST", "/v2/models/flights/infer", {"json": {"inputs": [], "outputs": [{"name": LONG}]}}),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "content"), REPEATED)
+def test_an_answer_repeats_no_more_than_the_ends_of_a_long_text(
+    client: TestClient, method: str, path: str, content: dict[str, Any]
+) -> None:
+    response = client.request(method, path, **content)
+    assert response.status_code >= 400
+    assert "xxx...xxx" in response.text
+    assert len(response.content) < 2_000
+
+
+def test_a_long_path_is_logged_by_its_ends(
+    flights_store: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "trivet.access")
+    with service(flights_store, access_log=True) as client:
+        client.get(f"/{LONG}")
+    facts, line = caplog.records[-1].facts, caplog.records[-1].getMessage()  # type: ignore[attr-defined]
+    assert len(facts["path"]) < len(line) < 1_100
+
+
+def test_unknown_fields_leave_nothing_behind(predictor: Predictor) -> None:
+    def reject(number: int) -> None:
+        with pytest.raises(RecordsRejected):
+            predictor.encode([{f"{number}{LONG}": 1}])
+
+    reject(0)
+    tracemalloc.start()
+    try:
+        for number in range(1, 101):
+            reject(number)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 1_000_000
 
 
 def test_rows_without_a_finite_answer_are_listed_up_to_a_hundred(predictor: Predictor) -> None:

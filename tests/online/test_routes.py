@@ -321,3 +321,20 @@ def test_a_route_that_is_no_path_is_refused(route: str) -> None:
         ServeSettings(predict_route=route)
     with pytest.raises(SettingsError, match="--health-route"):
         ServeSettings(health_route=route)
+
+
+def test_a_route_of_something_else_is_refused(client: TestClient) -> None:
+    own = {"health_route": {"/health", "/health/live", "/health/ready", "/ping"}}
+    own["predict_route"] = {"/predict", "/invocations"}
+    for route in client.app._app.routes:  # type: ignore[attr-defined]
+        path = route.path.format(model="flights", version="1")
+        for option, paths in own.items():
+            if path in paths:
+                ServeSettings(**{option: path})
+            else:
+                with pytest.raises(SettingsError, match=f"{path}: this path is taken"):
+                    ServeSettings(**{option: path})
+
+
+def test_predictions_and_health_may_have_one_path() -> None:
+    ServeSettings(predict_route="/models/it", health_route="/models/it")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -40,10 +39,13 @@ from trivet.online.settings import ListenSettings
 @limit("--max-in-flight", "REQUESTS", "Refuse requests beyond this many at once, in each worker.")
 @seconds("--deadline", "Give up on a request after this long.", least=0.1)
 @seconds("--idle-timeout", "Close a connection that sends no request for this long.", least=0.1)
-@seconds("--drain", "After SIGTERM, keep answering for this long while reporting not ready.")
+@seconds("--drain", "Once told to stop, keep answering for this long while reporting not ready.")
+@seconds("--hang-timeout", "Replace one of several workers that hangs for this long.", least=1)
 @seconds("--reload-every", "How often to check for a new current version; 0: never.")
 @click.option(
-    "--api-key-file", type=FILE, help="Answer only callers with a key from this file, one per line."
+    "--api-key-file",
+    type=FILE,
+    help="Answer only callers with a key from this file; each line is KEY or NAME: KEY.",
 )
 @click.option("--access-log/--no-access-log", help="Log every request.")
 @click.option(
@@ -61,12 +63,10 @@ from trivet.online.settings import ListenSettings
 @MODEL
 @MODEL_VERSION
 @MODELS_DIR
-def serve(api_key_file: Path | None, **options: Any) -> None:
+def serve(**options: Any) -> None:
     """Answer requests over HTTP."""
     # One thread per worker: requests are small, and more threads would compete for cores.
     limit_threads(1)
-    from trivet.online.keys import read_keys
     from trivet.online.server import serve
 
-    api_keys = read_keys(api_key_file) if api_key_file else ()
-    serve(ListenSettings(api_keys=api_keys, **options))
+    serve(ListenSettings(**options))

@@ -11,31 +11,40 @@ from fastapi import FastAPI
 import trivet
 from trivet.cpus import worker_count
 from trivet.online import logs
-from trivet.online.background import in_background
+from trivet.online.background import in_background, watch_descriptors
 from trivet.online.documentation import add_documentation
 from trivet.online.drain import follow_parent
 from trivet.online.gate import Gate
+from trivet.online.heartbeat import beat
+from trivet.online.keys import Keys
 from trivet.online.protocols import add_protocols
 from trivet.online.routes import add_routes
 from trivet.online.service import Service
 from trivet.online.settings import ServeSettings
 
 
-def create_app(settings: ServeSettings) -> Gate:
-    """The service for one model: it answers once that is loaded, or has been found not to load."""
-    service = Service(settings)
+def create_app(settings: ServeSettings, keys: Keys | None = None) -> Gate:
+    """The service for one model: it answers once that is loaded, or has been found not to load.
+
+    Of several workers, each begins with the ``keys`` of the process that starts it. Raises
+    `SettingsError` if those of the settings can't be used.
+    """
+    service = Service(settings, Keys(settings) if keys is None else keys)
     add_routes(service)
     add_protocols(service)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        service.drain.on_sigterm()
+        service.drain.on_signals(service.keys.catch_up if service.keys.path else None)
         await _first_model(service)
         async with in_background(
             service.live_model.follow(),
+            service.keys.follow(),
             service.metrics.count_regularly(),
             service.deadlines.watch(),
             follow_parent(),
+            beat(),
+            watch_descriptors(),
         ):
             yield
         service.inference.close()

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import resource
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
 logger = logging.getLogger("trivet.online")
+
+#: Seconds between two complaints of one kind.
+COMPLAIN_EVERY = 60.0
 
 
 @asynccontextmanager
@@ -20,6 +25,24 @@ async def in_background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]
     yield
     for task in tasks:
         task.cancel()
+
+
+async def watch_descriptors() -> None:
+    """Say so while no file descriptor is left, until cancelled.
+
+    The event loop itself closes connections without a word then, and uses the next ones again.
+    """
+    while True:
+        try:
+            os.close(os.open(os.devnull, os.O_RDONLY))
+            await asyncio.sleep(1)
+        except OSError:
+            logger.error(
+                "no file descriptor is left, so new connections are closed; allow this process "
+                "more than %d of them: ulimit -n, or ulimits in Compose",
+                resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+            )
+            await asyncio.sleep(COMPLAIN_EVERY)
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

@@ -17,6 +17,11 @@ POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; frame-ancestors 'none'"
 )
+#: How a caller may bring a key.
+SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
 
 
 def add_documentation(app: FastAPI, service: Service) -> None:
@@ -51,4 +56,11 @@ def _document(app: FastAPI, service: Service) -> dict[str, Any]:
         for name, make in service.contract_schemas.items()
     }
     schemas = of_contract | document["components"]["schemas"] | service.schemas
-    return document | {"components": {"schemas": schemas}}
+    components: dict[str, Any] = {"schemas": schemas}
+    if service.keys:
+        components["securitySchemes"] = SCHEMES
+        for methods in document["paths"].values():
+            for operation in methods.values():
+                if "401" in operation["responses"]:
+                    operation["security"] = [{name: []} for name in SCHEMES]
+    return document | {"components": components}

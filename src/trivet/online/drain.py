@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+from collections.abc import Callable
+from functools import partial
 from multiprocessing import parent_process
 
 
@@ -19,18 +21,24 @@ class Drain:
         self._seconds = seconds
         self.begun = False
 
-    def on_sigterm(self) -> None:
-        """Drain first, from now on, when SIGTERM arrives; needs a running event loop."""
+    def on_signals(self, on_hangup: Callable[[], None] | None) -> None:
+        """From now on, drain before a signal ends the service; needs a running event loop.
+
+        SIGHUP ends it, too, unless ``on_hangup`` is to be called, or it is ignored, as after nohup.
+        """
         stop = signal.getsignal(signal.SIGTERM)
         if threading.current_thread() is not threading.main_thread() or not callable(stop):
             return  # within a test: signals belong to the main thread
         loop = asyncio.get_running_loop()
 
-        def drain() -> None:
+        def drain(number: int) -> None:
             self.begun = True
-            loop.call_later(self._seconds, stop, signal.SIGTERM, None)
+            loop.call_later(self._seconds, stop, number, None)
 
-        loop.add_signal_handler(signal.SIGTERM, drain)
+        loop.add_signal_handler(signal.SIGTERM, drain, signal.SIGTERM)
+        loop.add_signal_handler(signal.SIGINT, drain, signal.SIGINT)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            loop.add_signal_handler(signal.SIGHUP, on_hangup or partial(drain, signal.SIGTERM))
 
 
 async def follow_parent() -> None:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import re
-from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
 from time import perf_counter
@@ -16,11 +15,10 @@ from fastapi import FastAPI
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
-from trivet.errors import RecordsRejected
+from trivet.errors import RecordsRejected, shortened
 from trivet.online.direct import DirectRoute
 from trivet.online.drain import Drain
 from trivet.online.inference import LEFT, READING, REFUSED
-from trivet.online.keys import Keys
 from trivet.online.problems import ProblemError
 from trivet.online.service import Service
 
@@ -36,8 +34,15 @@ HEADERS: dict[bytes, bytes] = {
 }
 ALL_HEADERS = [*HEADERS.items()]
 REQUEST_ID = re.compile(rb"[!-~]{1,128}")
-#: Failures of the service itself; not 503, or an overload would overload the log as well.
-ALWAYS_LOGGED = (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.GATEWAY_TIMEOUT)
+#: Callers without a key, and failures of the service itself; not 503, or an overload would overload
+#: the log as well.
+ALWAYS_LOGGED = (
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    HTTPStatus.GATEWAY_TIMEOUT,
+)
+#: Asks a browser for the key, which it then sends with all that the page asks for.
+ASK_IN_BROWSER = {"/docs": 'Basic realm="the password is the key"'}
 #: The status, in metrics and logs, of a request whose caller left before it was answered.
 GONE = 499
 
@@ -60,7 +65,7 @@ class Gate:
         self._settings, self._metrics = service.settings, service.metrics
         self._deadlines, self._drain = service.deadlines, service.drain
         self._problems = service.problems
-        self._keys = Keys(service.settings.api_keys) if service.settings.api_keys else None
+        self._keys = service.keys or None
 
     def lifespan(self) -> AbstractAsyncContextManager[Any]:
         """What starts and stops the service, for the lifespan of an app that this is mounted in."""
@@ -93,7 +98,7 @@ class Gate:
                 self._metrics.rejected.labels(problem.reason).inc()
                 raise problem
             direct = self._direct.get(path) if scope["method"] == "POST" else None
-            self._admit(None if direct else path, exchange.headers)
+            self._admit(None if direct else path, exchange)
             if direct is None:
                 await self._app(scope, receive, exchange.send)
             else:
@@ -120,19 +125,23 @@ class Gate:
         detail = f"no answer {late}; send fewer rows, or try again later"
         return ProblemError(HTTPStatus.GATEWAY_TIMEOUT, detail)
 
-    def _admit(self, path: str | None, headers: Mapping[bytes, bytes]) -> None:
+    def _admit(self, path: str | None, exchange: _Exchange) -> None:
         """Raise a 401 or 503 problem if the request may not pass.
 
         ``path`` is None for a direct route, so that it is never open: a platform may use one path
         for its probes and for predictions.
         """
-        if self._keys and path not in self._open and not self._keys.admit(headers):
-            self._metrics.rejected.labels("unauthorized").inc()
-            raise ProblemError(
-                HTTPStatus.UNAUTHORIZED,
-                "send a key that this service knows: Authorization: Bearer KEY, or X-API-Key: KEY",
-                {"WWW-Authenticate": "Bearer", "Connection": "close"},
-            )
+        if self._keys and path not in self._open:
+            exchange.key = self._keys.admit(exchange.headers)
+            if exchange.key is None:
+                self._metrics.rejected.labels("unauthorized").inc()
+                scheme = ASK_IN_BROWSER.get(path or "", "Bearer")
+                raise ProblemError(
+                    HTTPStatus.UNAUTHORIZED,
+                    "send a key that this service knows: Authorization: Bearer KEY, or "
+                    "X-API-Key: KEY",
+                    {"WWW-Authenticate": scheme, "Connection": "close"},
+                )
         if self._metrics.in_flight > self._settings.max_in_flight and path not in self._always:
             self._metrics.rejected.labels("overload").inc()
             raise ProblemError(
@@ -145,24 +154,26 @@ class Gate:
         scope, seconds = exchange.scope, perf_counter() - exchange.started
         status = GONE if LEFT in scope else exchange.status or GONE
         route = exchange.route or str(getattr(scope.get("route"), "path", "other"))
-        self._metrics.answered(route, status, seconds)
+        self._metrics.answered(route, status, seconds, exchange.key)
         if self._settings.access_log or status in ALWAYS_LOGGED or REFUSED in scope:
+            method, path = shortened(scope["method"]), shortened(scope["path"], 1000)
             facts = {
                 "request_id": exchange.request_id.decode(),
-                "method": scope["method"],
-                "path": scope["path"],
+                "method": method,
+                "path": path,
                 "status": status,
                 "milliseconds": round(seconds * 1000, 3),
                 "client": (scope.get("client") or [None])[0],
+                "key": exchange.key,
             }
-            access.info("%s %s %d", scope["method"], scope["path"], status, extra={"facts": facts})
+            access.info("%s %s %d", method, path, status, extra={"facts": facts})
 
 
 class _Exchange:
     """A request, and its answer so far."""
 
     __slots__ = (
-        "_drain", "_send", "headers", "request_id", "route", "scope", "started", "status",
+        "_drain", "_send", "headers", "key", "request_id", "route", "scope", "started", "status",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, send: Send, drain: Drain) -> None:
@@ -173,6 +184,7 @@ class _Exchange:
         self.request_id = given if REQUEST_ID.fullmatch(given) else os.urandom(16).hex().encode()
         self.route: str | None = None
         self.status: int | None = None
+        self.key: str | None = None
 
     async def send(self, message: Message) -> None:
         """Pass a message on, with the headers that every answer has."""

@@ -53,7 +53,9 @@ class Metrics:
         latency = times("trivet_request_seconds", whole, ["route"])
         each = "Of an inference request: parse, predict (with the wait for its batch), write."
         stages = times("trivet_stage_seconds", each, ["stage"])
+        by_key = counter("trivet_key_requests", "Requests with a known key, by its name.", ["key"])
         self._request, self._latency = cache(requests.labels), cache(latency.labels)
+        self._by_key = cache(by_key.labels)
         self._stages = [stages.labels(stage) for stage in ("parse", "predict", "write")]
         self._batch = histogram(
             "trivet_batch_rows", "Rows predicted together.", buckets=ROWS
@@ -103,8 +105,10 @@ class Metrics:
             await asyncio.sleep(COUNT_EVERY)
             self.count()
 
-    def answered(self, route: str, status: int, seconds: float) -> None:
-        """Count one request."""
+    def answered(self, route: str, status: int, seconds: float, key: str | None) -> None:
+        """Count one request; ``key`` is the name of the key that it brought."""
+        if key is not None:
+            self._by_key(key).inc()
         self._request(route, status).inc()
         self._latency(route).observe(seconds)
 

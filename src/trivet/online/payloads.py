@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from trivet.errors import Fault, RecordsRejected
+from trivet.errors import Fault, RecordsRejected, shortened
 from trivet.model.artifact import Manifest
 from trivet.model.predictor import Predictions
 from trivet.online.inference import Headers, Query
@@ -179,6 +179,7 @@ csv_lines = partial(csv_answer, header=False)
 
 def rejected(field: str | None, code: str, expected: str) -> RecordsRejected:
     """Rejects a request for a fault that is not of one record."""
+    field = None if field is None else shortened(field)
     return RecordsRejected([Fault(field=field, code=code, expected=expected)])
 
 

@@ -9,10 +9,12 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-from trivet.errors import Fault, RecordsRejected
+from trivet.errors import Fault, RecordsRejected, shortened
 from trivet.online.schemas import Problem, reference, to_json
 
 MEDIA_TYPE = "application/problem+json"
+#: The most characters of a problem's detail, which may repeat what a caller sent.
+LONGEST = 1000
 #: Names of RFC 9110 that older Pythons have under an earlier name.
 TITLES = {
     HTTPStatus.UNPROCESSABLE_ENTITY: "Unprocessable Content",
@@ -88,14 +90,15 @@ class Problems:
             case HTTPException():
                 status, headers = HTTPStatus(error.status_code), dict(error.headers or {})
                 details = {
-                    HTTPStatus.NOT_FOUND: f"there is no {path}; GET / lists the routes",
-                    HTTPStatus.METHOD_NOT_ALLOWED: f"{path} does not take {method}",
+                    HTTPStatus.NOT_FOUND: f"there is no {shortened(path)}; GET / lists the routes",
+                    HTTPStatus.METHOD_NOT_ALLOWED: f"{shortened(path)} does not take {method}",
                 }
                 detail = details.get(status, str(error.detail))
             case _:
                 status = HTTPStatus.INTERNAL_SERVER_ERROR
                 detail = "the service failed; its log says why"
         title = TITLES.get(status, status.phrase)
+        detail = shortened(detail, LONGEST)
         problem = Problem(title=title, status=status.value, detail=detail, errors=faults)
         own = (form for start, form in self.forms.items() if f"{path}/".startswith(start))
         content, media_type = next(own, problem_details)(problem)

@@ -9,17 +9,20 @@ import signal
 import socket
 import sys
 import tempfile
+from contextlib import suppress
 from functools import partial
 from typing import cast
 
 import uvicorn
-from uvicorn.supervisors import Multiprocess
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from trivet.cpus import worker_count
 from trivet.errors import SettingsError
 from trivet.model.store import ModelStore
-from trivet.online import metrics
+from trivet.online import heartbeat, metrics
 from trivet.online.app import create_app
+from trivet.online.keys import Keys
 from trivet.online.logs import LOGGING
 from trivet.online.settings import ListenSettings
 from trivet.online.wire import Connection
@@ -29,8 +32,8 @@ logger = logging.getLogger("trivet.online")
 LOOPBACK = ("127.0.0.1", "::1")
 #: Seconds that requests in flight may take once the service stops listening.
 GRACE = 20
-#: Seconds that a worker may take to import what it needs before it counts as hung.
-STARTING = 60
+#: Where files live in memory.
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - only for a directory of a random name
 
 
 def serve(settings: ListenSettings) -> None:
@@ -41,12 +44,11 @@ def serve(settings: ListenSettings) -> None:
     """
     store = ModelStore(settings.models_dir)
     store.artifact(settings.model, settings.model_version).verify()
-    workers = worker_count(settings.workers)
+    workers, keys = worker_count(settings.workers), Keys(settings)
     config = uvicorn.Config(
-        partial(create_app, settings),
+        partial(create_app, settings, keys),
         factory=True,
         workers=workers,
-        timeout_worker_healthcheck=STARTING,
         server_header=False,
         access_log=False,
         http=cast(type[asyncio.Protocol], partial(Connection, settings)),
@@ -58,7 +60,7 @@ def serve(settings: ListenSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     with _listen(settings.host, settings.port) as listener:
-        if not settings.api_keys and listener.getsockname()[0] not in LOOPBACK:
+        if not keys and listener.getsockname()[0] not in LOOPBACK:
             logger.warning(
                 "open to anyone who reaches %s; require keys with --api-key-file", settings.host
             )
@@ -68,19 +70,62 @@ def serve(settings: ListenSettings) -> None:
         if workers == 1 and metrics.DIRECTORY not in os.environ:
             uvicorn.Server(config).run(sockets=[listener])
         else:
-            with tempfile.TemporaryDirectory(prefix="trivet-") as directory:
+            with _directory_for_metrics() as directory:
                 metrics.share(directory)
-                _Supervisor(config, sockets=[listener]).run()
+                _Supervisor(config, listener, keys, settings.hang_timeout).run()
 
 
 class _Supervisor(Multiprocess):
-    """Notices at once that a worker died, even one whose reply it is waiting for."""
+    """Starts the workers, and replaces those that end or hang."""
+
+    def __init__(
+        self, config: uvicorn.Config, listener: socket.socket, keys: Keys, hang_timeout: float
+    ) -> None:
+        on_hangup = signal.getsignal(signal.SIGHUP)
+        super().__init__(config, sockets=[listener])
+        if on_hangup == signal.SIG_IGN:  # as after nohup
+            signal.signal(signal.SIGHUP, on_hangup)
+        self._hang_timeout, self._keys = hang_timeout, keys
 
     def keep_subprocess_alive(self) -> None:
-        """Replace the workers that are dead or don't answer."""
-        for process in self.processes:
-            process.child_conn.close()  # the worker's own is then the last one
-        super().keep_subprocess_alive()
+        """Replace the workers that have ended, and those whose event loop stands still.
+
+        uvicorn's own way waits for each worker in turn, and asks one of its other threads.
+        """
+        if self.should_exit.is_set():
+            return
+        self._keys.catch_up()  # a new worker begins with those of this process
+        for position, worker in enumerate(self.processes):
+            pid = worker.pid or 0
+            if (silent := heartbeat.silence(pid)) > self._hang_timeout:
+                logger.error("worker %d hung for %.0f s, so it is killed and replaced", pid, silent)
+                worker.process.kill()
+                worker.join()
+            if worker.process.is_alive():
+                continue
+            if worker.exitcode == STARTUP_FAILURE:
+                logger.error("worker %d could not start, so the service stops", pid)
+                self.should_exit.set()
+                return
+            logger.warning("worker %d ended with code %s and is replaced", pid, worker.exitcode)
+            self.processes[position] = Process(self.config, self.sockets)
+            self.processes[position].start()
+
+    def handle_hup(self) -> None:
+        """Stop, unless there is a file of keys: every process reads that again by itself."""
+        if self._keys.path is None:
+            self.handle_term()
+
+
+def _directory_for_metrics() -> tempfile.TemporaryDirectory[str]:
+    """An empty directory, in memory if there is no writable one for temporary files."""
+    for parent in (None, SHARED_MEMORY):
+        with suppress(OSError):
+            return tempfile.TemporaryDirectory(prefix="trivet-", dir=parent)
+    raise SettingsError(
+        f"several workers share their metrics in a directory, but neither /tmp nor {SHARED_MEMORY} "
+        "can be written to; mount one (docker run --tmpfs /tmp), or use --workers 1"
+    )
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -11,6 +11,7 @@ from trivet.online.deadlines import Deadlines
 from trivet.online.direct import Dialect, prediction_route
 from trivet.online.drain import Drain
 from trivet.online.inference import Inference
+from trivet.online.keys import Keys
 from trivet.online.live_model import LiveModel, Ready, unavailable
 from trivet.online.metrics import Metrics
 from trivet.online.problems import Problems, failures
@@ -28,8 +29,8 @@ class Service:
     the forms of errors.
     """
 
-    def __init__(self, settings: ServeSettings) -> None:
-        self.settings, self.metrics = settings, Metrics()
+    def __init__(self, settings: ServeSettings, keys: Keys) -> None:
+        self.settings, self.keys, self.metrics = settings, keys, Metrics()
         self.live_model = LiveModel(settings, self.metrics)
         self.inference = Inference(self.live_model, settings, self.metrics)
         self.deadlines, self.drain = Deadlines(settings.deadline), Drain(settings.drain)

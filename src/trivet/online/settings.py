@@ -7,10 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from trivet.cpus import Workers
-from trivet.errors import SettingsError, require_number
+from trivet.errors import SettingsError, require_number, require_seconds
 from trivet.model.store import DEFAULT_DIRECTORY, DEFAULT_MODEL
 
 KEY = re.compile(rb"[!-~]{16,}")
+#: Paths that have a meaning: any that begins as these do, those of health, and of predictions.
+TAKEN = re.compile(r"/(docs|openapi\.json|metrics|model|v1/models|v2)?(/.*)?")
+HEALTH = re.compile(r"/health(/live|/ready)?|/ping")
+PREDICTIONS = re.compile(r"/predict|/invocations")
 
 
 @dataclass(frozen=True)
@@ -18,8 +22,10 @@ class ServeSettings:
     """Which model a service answers with, who may ask, and its limits.
 
     Sizes are in bytes, times in seconds. ``model_version`` pins a version; without it the service
-    follows the store's pointer. Without ``api_keys``, anyone may ask. Raises `SettingsError` for a
-    key that is too short to be one, and for a route that is not a path.
+    follows the store's pointer. Without ``api_keys`` and without the keys of
+    ``api_key_file``, which is read again when it changes, anyone may ask. Raises `SettingsError`
+    for a value out of its range, for a key that is too short to be one, and for a route that is
+    not a path, or is that of something else.
     """
 
     model: str = DEFAULT_MODEL
@@ -33,6 +39,7 @@ class ServeSettings:
     reload_every: float = 1.0
     workers: Workers = 1
     api_keys: tuple[bytes, ...] | list[bytes] = field(default=(), repr=False)
+    api_key_file: str | Path | None = None
     access_log: bool = False
     health_route: str | None = None
     predict_route: str | None = None
@@ -42,15 +49,16 @@ class ServeSettings:
         require_number("max_rows", self.max_rows)
         require_number("max_in_flight", self.max_in_flight, least=0)
         require_number("workers", self.workers, auto=True)
+        require_seconds("deadline", self.deadline, least=0.1)
+        require_seconds("drain", self.drain)
+        require_seconds("reload_every", self.reload_every)
         if not all(isinstance(key, bytes) and KEY.fullmatch(key) for key in self.api_keys):
             raise SettingsError(
                 "api_keys is a list of bytes, 16 or more ASCII characters each: "
                 "openssl rand -hex 32"
             )
-        routes = {"--predict-route": self.predict_route, "--health-route": self.health_route}
-        for option, route in routes.items():
-            if route is not None and not re.fullmatch(r"/[^{}]*", route):
-                raise SettingsError(f"{option} {route}: write it as a path, such as /v1/predict")
+        _require_free("--predict-route", self.predict_route, HEALTH)
+        _require_free("--health-route", self.health_route, PREDICTIONS)
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,23 @@ class ListenSettings(ServeSettings):
     port: int = 8000
     max_head: int = 32_768
     idle_timeout: float = 75.0
+    hang_timeout: float = 30.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_number("max_head", self.max_head)
+        require_seconds("idle_timeout", self.idle_timeout, least=0.1)
+        require_seconds("hang_timeout", self.hang_timeout, least=1)
+
+
+def _require_free(option: str, route: str | None, others: re.Pattern[str]) -> None:
+    """Raise `SettingsError` unless a route is a path that has no other meaning.
+
+    One path may be that of predictions and of health: they differ by POST and GET.
+    """
+    if route is None:
+        return
+    if not re.fullmatch(r"/[^{}]*", route):
+        raise SettingsError(f"{option} {route}: write it as a path, such as /v1/predict")
+    if TAKEN.fullmatch(route) or others.fullmatch(route):
+        raise SettingsError(f"{option} {route}: this path is taken; choose another")

@@ -28,7 +28,7 @@ from functools import lru_cache, partial
 from itertools import islice
 from typing import Any
 
-from trivet.errors import Fault, RecordsRejected, nearest
+from trivet.errors import Fault, RecordsRejected, nearest, shortened
 from trivet.rows.contract import ROW_LABELS, Column, Contract, Form, Kind, Record, Value
 from trivet.rows.written import read
 
@@ -101,7 +101,7 @@ class RecordEncoder:
             yield Fault(row=row, code="not_a_record", expected=expected)
             return
         unknown = (name for name in record if name not in self._known)
-        for count, name in enumerate(unknown):
+        for count, name in enumerate(map(shortened, unknown)):
             yield Fault(
                 row=row,
                 field=name,

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 
-from trivet.errors import TableError, nearest
+from trivet.errors import TableError, nearest, shortened
 from trivet.rows.readers.table import Chunk, Span, TableFile, Wanted
 from trivet.rows.readers.text import beginning_of, cut, text_blocks, text_schema
 from trivet.rows.rejects import NOT_UTF8, Reject
@@ -104,7 +104,7 @@ class _Fields:
         if unknown:
             lacking = tuple(name for name in self._features if name not in record)
             for name in sorted(unknown):
-                if meant := self._nearest(name, lacking):
+                if meant := self._nearest(shortened(name), lacking):
                     raise _RejectedError(name, f"unknown field; did you mean {meant!r}?")
         return unknown
 
