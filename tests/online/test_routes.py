@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import shutil
 import socket
@@ -96,12 +95,6 @@ def test_another_media_type_is_415(client: TestClient) -> None:
     form = "application/x-www-form-urlencoded"
     response = client.post("/predict", content="{}", headers={"content-type": form})
     assert "Content-Type: application/json" in problem(response, 415)["detail"]
-
-
-def test_an_encoded_body_is_415(client: TestClient) -> None:
-    headers = {"content-type": "application/json", "content-encoding": "gzip"}
-    response = client.post("/predict", content=gzip.compress(b"{}"), headers=headers)
-    assert "Content-Encoding" in problem(response, 415)["detail"]
 
 
 @pytest.mark.parametrize(

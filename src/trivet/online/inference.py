@@ -18,6 +18,7 @@ from trivet.model.predictor import Predictions
 from trivet.online.batcher import EncodedRows
 from trivet.online.live_model import LiveModel, Ready
 from trivet.online.metrics import Metrics
+from trivet.online.negotiation import compressed, expand, is_compressed
 from trivet.online.problems import ProblemError
 from trivet.online.schemas import JSON
 from trivet.online.settings import ServeSettings
@@ -25,6 +26,8 @@ from trivet.online.settings import ServeSettings
 #: A body of more bytes than this, about a hundred rows, is answered in a thread, so that other
 #: requests don't wait for it. For a smaller one, switching threads would take longer.
 LARGE = 32_768
+#: How many times its size a body may expand to, beyond `LARGE`. Real rows expand up to 20 times.
+RATIO = 100
 #: How many bodies of the largest size may be in memory at once.
 BODIES = 16
 #: The key of a request's scope that says whether its body is still being read.
@@ -45,6 +48,9 @@ class Query:
 #: Makes the query from the headers and the body, for the model that will answer it.
 Parse = Callable[[Headers, bytearray, Ready], Query]
 
+#: JSON or CSV: Accept decides.
+VARY = (b"vary", b"accept")
+
 
 class Answer(Response):
     """A 200 at little cost: Response's own constructor takes as long as encoding the rows."""
@@ -52,7 +58,7 @@ class Answer(Response):
     def __init__(self, body: bytes, media_type: str) -> None:
         self.status_code, self.background, self.body = HTTPStatus.OK, None, body
         length, kind = str(len(body)).encode(), media_type.encode()
-        self.raw_headers = [(b"content-length", length), (b"content-type", kind)]
+        self.raw_headers = [(b"content-length", length), (b"content-type", kind), VARY]
 
 
 class Inference:
@@ -69,17 +75,23 @@ class Inference:
     async def answer(self, request: Request, parse: Parse) -> Response:
         """The answer to one request; raises `ProblemError` or `RecordsRejected`."""
         ready = self._live_model.require()
-        headers: Headers = dict(request.scope["headers"])
+        headers = _headers(request.scope["headers"])
+        is_gzip = is_compressed(headers)
         body = bytearray()
         try:
             request.scope[READING] = True
             await self._receive(request, headers, body)
             request.scope[READING] = False
-            if len(body) <= LARGE:
-                return await self._answer_with_others(headers, body, ready, parse)
-            return await asyncio.get_running_loop().run_in_executor(
-                self._thread, self._answer_alone, headers, body, ready, parse
-            )
+            small = body if len(body) <= LARGE else None
+            if is_gzip and small is not None:
+                small = expand(small, min(LARGE, self._settings.max_body))
+            if small is not None:
+                answer = await self._answer_with_others(headers, small, ready, parse)
+            else:
+                answer = await asyncio.get_running_loop().run_in_executor(
+                    self._thread, self._answer_alone, headers, body, ready, parse
+                )
+            return await compressed(answer, headers)
         finally:
             self._held -= len(body)
 
@@ -118,12 +130,20 @@ class Inference:
         self, headers: Headers, body: bytearray, ready: Ready, parse: Parse
     ) -> Response:
         started = perf_counter()
+        if is_compressed(headers):
+            body = self._expand(body)
         query, rows = self._read(headers, body, ready, parse)
         parsed = perf_counter()
         stacked = ready.predictor.stack(rows)
         predictions = ready.predictor.predict(stacked)
         ready.observe(stacked)
         return self._write(query, predictions, ready, started, parsed)
+
+    def _expand(self, body: bytearray) -> bytearray:
+        most = min(self._settings.max_body, max(RATIO * len(body), LARGE))
+        if (expanded := expand(body, most)) is None:
+            raise self._refused("body_too_large", f"the body expands to more than {most:,} bytes")
+        return expanded
 
     def _read(
         self, headers: Headers, body: bytearray, ready: Ready, parse: Parse
@@ -147,3 +167,12 @@ class Inference:
         detail = f"{what}; split it into several requests, or use trivet batch-predict"
         close = {"Connection": "close"}  # or the rest of the body would have to be read
         return ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, close)
+
+
+def _headers(lines: list[tuple[bytes, bytes]]) -> Headers:
+    """The headers by name; several lines of one name are one list."""
+    headers = dict(lines)
+    if len(headers) < len(lines):
+        for name in headers:
+            headers[name] = b", ".join(value for each, value in lines if each == name)
+    return headers

@@ -12,14 +12,8 @@ from trivet.model.predictor import Predictions
 from trivet.online.direct import Dialect
 from trivet.online.inference import Headers, Query
 from trivet.online.live_model import Ready
-from trivet.online.payloads import (
-    csv_lines,
-    json_answer,
-    load_json,
-    records_of,
-    rejected,
-    wants_csv,
-)
+from trivet.online.negotiation import choose
+from trivet.online.payloads import csv_lines, json_answer, load_json, records_of, rejected
 from trivet.online.schemas import CSV, JSON, Schema, reference, to_json
 from trivet.online.service import Service
 from trivet.rows.contract import Contract, Label
@@ -53,8 +47,9 @@ def invocation(contract: Contract) -> Schema:
 
 def parse_json(headers: Headers, body: bytearray, ready: Ready) -> Query:
     """The query of a request in one of MLflow's forms, or in that of /predict."""
+    wanted = choose(headers, JSON, CSV)
     query = _query(load_json(body), ready.manifest.contract)
-    if wants_csv(headers):
+    if wanted == CSV:
         return Query(query.records, csv_lines, CSV)
     return query
 
