@@ -304,3 +304,35 @@ def test_a_route_that_is_no_path_is_refused(route: str) -> None:
         ServeSettings(predict_route=route)
     with pytest.raises(SettingsError, match="--health-route"):
         ServeSettings(health_route=route)
+
+
+GETS = ("/", "/model", "/health", "/health/live", "/metrics", "/docs", "/openapi.json")
+ASSET = "/docs/assets/swagger-ui.css"
+
+
+@pytest.mark.parametrize("path", [*GETS, ASSET])
+def test_head_is_answered_as_get_without_a_body(client: TestClient, path: str) -> None:
+    got, head = client.get(path), client.head(path)
+    assert (head.status_code, head.content) == (got.status_code, b"")
+    assert head.headers["content-type"] == got.headers["content-type"]
+    if path != "/metrics":  # which count the requests for them
+        assert head.headers["content-length"] == got.headers["content-length"]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"])
+def test_methods_that_a_path_does_not_take_are_405_with_those_that_it_does(
+    client: TestClient, method: str
+) -> None:
+    for path in (*GETS, ASSET):
+        response = client.request(method, path)
+        problem(response, 405)
+        assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD"}
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/metrics"])
+def test_long_pages_are_compressed_where_that_is_asked_for(client: TestClient, path: str) -> None:
+    for accepted in ("identity", "gzip"):
+        response = client.get(path, headers={"accept-encoding": accepted})
+        assert response.headers.get("content-encoding", "identity") == accepted
+        assert response.headers["vary"] == "accept-encoding"
+        assert len(response.text) > 8_192

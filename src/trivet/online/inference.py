@@ -18,7 +18,7 @@ from trivet.model.predictor import Predictions
 from trivet.online.batcher import EncodedRows
 from trivet.online.live_model import LiveModel, Ready
 from trivet.online.metrics import Metrics
-from trivet.online.negotiation import compressed, expand, is_compressed
+from trivet.online.negotiation import compressed, expand, headers_of, is_compressed
 from trivet.online.problems import ProblemError
 from trivet.online.schemas import JSON
 from trivet.online.settings import ServeSettings
@@ -75,7 +75,7 @@ class Inference:
     async def answer(self, request: Request, parse: Parse) -> Response:
         """The answer to one request; raises `ProblemError` or `RecordsRejected`."""
         ready = self._live_model.require()
-        headers = _headers(request.scope["headers"])
+        headers = headers_of(request)
         is_gzip = is_compressed(headers)
         body = bytearray()
         try:
@@ -167,12 +167,3 @@ class Inference:
         detail = f"{what}; split it into several requests, or use trivet batch-predict"
         close = {"Connection": "close"}  # or the rest of the body would have to be read
         return ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, close)
-
-
-def _headers(lines: list[tuple[bytes, bytes]]) -> Headers:
-    """The headers by name; several lines of one name are one list."""
-    headers = dict(lines)
-    if len(headers) < len(lines):
-        for name in headers:
-            headers[name] = b", ".join(value for each, value in lines if each == name)
-    return headers

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Mapping
 from http import HTTPStatus
 
+from starlette.requests import Request
 from starlette.responses import Response
 
 from trivet.online.problems import ProblemError
@@ -23,6 +24,16 @@ LEVEL = 1
 #: The most parts of a compressed body. Few programs write several; each costs a copy of the rest.
 MEMBERS = 100
 WEIGHT = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
+
+
+def headers_of(request: Request) -> Headers:
+    """The headers by name; several lines of one name are one list."""
+    lines = request.scope["headers"]
+    headers: dict[bytes, bytes] = dict(lines)
+    if len(headers) < len(lines):
+        for name in headers:
+            headers[name] = b", ".join(value for each, value in lines if each == name)
+    return headers
 
 
 def choose(headers: Headers, *offered: str) -> str:
