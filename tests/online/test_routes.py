@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,13 @@ import fastapi.openapi.utils
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.conftest import ready_client, run_trivet, serving, wait_until
+from tests.conftest import TRIVET, free_port, ready_client, run_trivet, serving, wait_until
 from tests.online.asking import ASKED, FLIGHT, problem
 from trivet.errors import SettingsError
 from trivet.model.artifact import Artifact
 from trivet.online.app import create_app
 from trivet.online.deadlines import Deadlines
-from trivet.online.settings import ServeSettings
+from trivet.online.settings import ListenSettings, ServeSettings
 
 
 def test_one_bare_record(client: TestClient, flights: Artifact) -> None:
@@ -249,6 +250,25 @@ def test_a_process_of_its_own_answers_and_stops_with_0(flights_store: Path, tmp_
         assert body["predictions"][0]["prediction"] is False
         assert f"listening on {server.url}" in server.logs()[0]["message"]
     assert server.process.returncode == 0
+
+
+def test_nothing_below_the_log_level_is_logged(flights_store: Path, tmp_path: Path) -> None:
+    port = str(free_port())
+    options = ["--model", "flights", "--models-dir", str(flights_store), "--port", port]
+    options += ["--log-level", "error", "--access-log"]
+    with subprocess.Popen([TRIVET, "serve", *options], stdout=subprocess.PIPE) as process:
+        wait_until(lambda: run_trivet("health", "--port", port, cwd=tmp_path).returncode == 0)
+        process.terminate()
+        assert process.communicate()[0] == b""
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [({"log_level": "loud"}, "log_level='loud'"), ({"tls_key": "k"}, "both")],
+)
+def test_settings_that_can_not_be_used(settings: dict[str, Any], reason: str) -> None:
+    with pytest.raises(SettingsError, match=reason):
+        ListenSettings(**settings)
 
 
 def test_a_port_in_use_is_one_line(flights_store: Path, tmp_path: Path) -> None:

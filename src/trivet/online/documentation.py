@@ -25,7 +25,9 @@ def add_documentation(app: FastAPI, service: Service) -> None:
     service.links |= {"docs": "/docs", "openapi": "/openapi.json"}
 
     async def document(request: Request) -> Response:
-        response = Response(to_json(_document(app, service)), media_type=JSON)
+        response = Response(
+            to_json(_document(app, service, request.scope.get("root_path", ""))), media_type=JSON
+        )
         return await compressed(response, headers_of(request))
 
     async def docs() -> Response:
@@ -46,7 +48,7 @@ def add_documentation(app: FastAPI, service: Service) -> None:
     app.mount("/docs/assets", StaticFiles(directory=assets), name="assets")
 
 
-def _document(app: FastAPI, service: Service) -> dict[str, Any]:
+def _document(app: FastAPI, service: Service, root_path: str) -> dict[str, Any]:
     """What FastAPI knows of the routes, and the schemas of the model that is loaded."""
     document = FastAPI.openapi(app)  # makes it once
     ready = service.live_model.ready
@@ -56,4 +58,5 @@ def _document(app: FastAPI, service: Service) -> dict[str, Any]:
         for name, make in service.contract_schemas.items()
     }
     schemas = of_contract | document["components"]["schemas"] | service.schemas
-    return document | {"components": {"schemas": schemas}}
+    servers = {"servers": [{"url": root_path}]} if root_path else {}
+    return document | servers | {"components": {"schemas": schemas}}

@@ -13,15 +13,16 @@ from time import perf_counter
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trivet.errors import RecordsRejected
 from trivet.online.direct import DirectRoute
 from trivet.online.drain import Drain
 from trivet.online.inference import READING
 from trivet.online.keys import Keys
-from trivet.online.problems import ProblemError
+from trivet.online.problems import ProblemError, path_of
 from trivet.online.service import Service
 
 logger = logging.getLogger("trivet.online")
@@ -35,6 +36,8 @@ HEADERS: dict[bytes, bytes] = {
     b"x-frame-options": b"DENY",
 }
 ALL_HEADERS = [*HEADERS.items()]
+#: What a page of another origin may use and see, besides what any page may.
+METHODS, SHOWN = ["GET", "HEAD", "POST"], ["ETag", "Retry-After", "X-Model-Version", "X-Request-ID"]
 REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 #: Failures of the service itself; not 503, or an overload would overload the log as well.
 ALWAYS_LOGGED = (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.GATEWAY_TIMEOUT)
@@ -60,6 +63,11 @@ class Gate:
         self._settings, self._metrics = service.settings, service.metrics
         self._deadlines, self._drain = service.deadlines, service.drain
         self._problems = service.problems
+        self._respond: ASGIApp = self._pass
+        if origins := service.settings.cors_origins:
+            self._respond = CORSMiddleware(
+                self._pass, origins, METHODS, ["*"], expose_headers=SHOWN
+            )
         self._keys = Keys(service.settings.api_keys) if service.settings.api_keys else None
 
     def lifespan(self) -> AbstractAsyncContextManager[Any]:
@@ -71,6 +79,11 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if root := self._settings.root_path:
+            scope = _behind(root, scope)
+        await self._respond(scope, receive, send)
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = _Exchange(scope, send, self._drain)
         self._metrics.in_flight += 1
         request = self._deadlines.begin()
@@ -87,7 +100,7 @@ class Gate:
 
     async def _answer(self, exchange: _Exchange, receive: Receive) -> None:
         scope = exchange.scope
-        path = scope["path"].removeprefix(scope.get("root_path", ""))  # of an app it is mounted in
+        path = path_of(scope)
         try:
             direct = self._direct.get(path) if scope["method"] == "POST" else None
             self._admit(None if direct else path, exchange.headers)
@@ -106,7 +119,7 @@ class Gate:
     async def _refuse(self, exchange: _Exchange, receive: Receive, error: Exception) -> None:
         if exchange.status is None:
             scope = exchange.scope
-            response = self._problems.answer(scope["path"], scope["method"], error)
+            response = self._problems.answer(path_of(scope), scope["method"], error)
             await response(scope, receive, exchange.send)
 
     def _too_late(self, scope: Scope) -> ProblemError:
@@ -152,7 +165,16 @@ class Gate:
                 "milliseconds": round(seconds * 1000, 3),
                 "client": (scope.get("client") or [None])[0],
             }
-            access.info("%s %s %d", scope["method"], scope["path"], status, extra={"facts": facts})
+            level = logging.ERROR if status in ALWAYS_LOGGED else logging.INFO
+            told = (scope["method"], scope["path"], status)
+            access.log(level, "%s %s %d", *told, extra={"facts": facts})
+
+
+def _behind(root: str, scope: Scope) -> Scope:
+    """A request as it came to a proxy, which may have cut ``root`` off the path."""
+    path = path_of(scope)
+    whole = path if path.startswith(f"{root}/") else root + path
+    return {**scope, "root_path": root, "path": whole}
 
 
 class _Exchange:

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from trivet.errors import Fault, RecordsRejected
 from trivet.online.schemas import Problem, reference, to_json
@@ -61,7 +62,7 @@ class Problems:
         """Make the app answer every error with a problem."""
 
         async def on_error(request: Request, error: Exception) -> Response:
-            return self.answer(request.scope["path"], request.method, error)
+            return self.answer(path_of(request.scope), request.method, error)
 
         for kind in (ProblemError, RecordsRejected, HTTPException, Exception):
             app.add_exception_handler(kind, on_error)
@@ -92,6 +93,12 @@ class Problems:
         form = self.forms.get(path[1:].partition("/")[0], problem_details)
         content, media_type = form(problem)
         return Response(content, status.value, headers, media_type=media_type)
+
+
+def path_of(scope: Scope) -> str:
+    """The path of a request within the service, which may be mounted, or behind a proxy."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def problem_details(problem: Problem) -> tuple[bytes, str]:

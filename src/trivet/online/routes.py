@@ -51,9 +51,10 @@ def add_routes(service: Service) -> None:
         page = Response(service.metrics.page(), headers={"Content-Type": CONTENT_TYPE_LATEST})
         return await compressed(page, headers_of(request))
 
-    async def index() -> dict[str, str]:
+    async def index(request: Request) -> dict[str, str]:
         """Paths by name."""
-        return service.links
+        root = request.scope.get("root_path", "")
+        return {name: f"{root}{path}" for name, path in service.links.items()}
 
     service.open_paths.add("/health/live")
     service.get("/health/live", live, summary="Is the process alive?")

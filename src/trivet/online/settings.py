@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, get_args
 
 from trivet.cpus import Workers
 from trivet.errors import SettingsError, require_number
 from trivet.model.store import DEFAULT_DIRECTORY, DEFAULT_MODEL
 
 KEY = re.compile(rb"[!-~]{16,}")
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 @dataclass(frozen=True)
@@ -18,8 +20,9 @@ class ServeSettings:
     """Which model a service answers with, who may ask, and its limits.
 
     Sizes are in bytes, times in seconds. ``model_version`` pins a version; without it the service
-    follows the store's pointer. Without ``api_keys``, anyone may ask. Raises `SettingsError` for a
-    key that is too short to be one, and for a route that is not a path.
+    follows the store's pointer. Without ``api_keys``, anyone may ask. ``root_path`` is the prefix
+    that callers see, if a proxy adds one; pages of ``cors_origins`` may ask from a browser. Raises
+    `SettingsError` for a key that is too short to be one, and for a route that is not a path.
     """
 
     model: str = DEFAULT_MODEL
@@ -36,6 +39,8 @@ class ServeSettings:
     access_log: bool = False
     health_route: str | None = None
     predict_route: str | None = None
+    root_path: str = ""
+    cors_origins: tuple[str, ...] | list[str] = ()
 
     def __post_init__(self) -> None:
         require_number("max_body", self.max_body)
@@ -51,11 +56,34 @@ class ServeSettings:
         for option, route in routes.items():
             if route is not None and not re.fullmatch(r"/[^{}]*", route):
                 raise SettingsError(f"{option} {route}: write it as a path, such as /v1/predict")
+        if not re.fullmatch(r"(/[^/{}?#]+)*", self.root_path):
+            raise SettingsError(f"--root-path {self.root_path}: write it as /models/flights")
+        for origin in self.cors_origins:
+            if not re.fullmatch(r"\*|[a-z][a-z0-9+.-]*://[^/\sA-Z]+", origin):
+                raise SettingsError(
+                    f"--cors-origin {origin}: write it as a browser does, such as "
+                    "https://app.example.com, or * for any"
+                )
 
 
 @dataclass(frozen=True)
 class ListenSettings(ServeSettings):
-    """Settings of a service, and the address that it listens on; port 0: the system chooses one."""
+    """Settings of a service, and the address that it listens on; port 0: the system chooses one.
+
+    With ``tls_cert`` and ``tls_key``, files in PEM, it listens for HTTPS.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8000
+    tls_cert: str | Path | None = None
+    tls_key: str | Path | None = None
+    log_level: LogLevel = "info"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise SettingsError("--tls-cert and --tls-key belong together; give both, or none")
+        if self.log_level not in get_args(LogLevel):
+            raise SettingsError(
+                f"log_level={self.log_level!r}: use {', '.join(get_args(LogLevel))}"
+            )
