@@ -24,7 +24,6 @@ MEANINGS = {
     400: "The body can't be read.",
     401: "The service requires a key, and the request has none that it knows.",
     404: "This service has no such model or version.",
-    405: "The path does not take this method.",
     406: "The answer has none of the media types in Accept.",
     408: "The body did not arrive in time.",
     413: "The body is too large, or has too many records.",

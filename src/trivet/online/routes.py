@@ -67,7 +67,7 @@ def add_routes(service: Service) -> None:
     service.get("/model", model, **about)
     about = {"summary": "Metrics", "response_class": Response, "responses": failures(401)}
     service.get("/metrics", prometheus, **about)
-    service.get("/", index, summary="Links to everything else", responses=failures(401))
+    service.get("/", index, summary="Links to everything else", responses=failures(401, 503))
     paths = ("/predict", "/model", "/health", "/health/live", "/health/ready", "/metrics")
     service.links |= {path.rpartition("/")[2]: path for path in paths}
     service.schemas |= schemas_of(Problem)

@@ -74,6 +74,7 @@ def test_what_would_be_ignored_beside_a_form_is_refused(client: TestClient, othe
         ("dataframe_split", {"columns": "month", "data": []}),
         ("dataframe_split", {"columns": ["month"], "data": {"0": [11]}}),
         ("dataframe_split", {"columns": ["month"], "data": [11]}),
+        ("dataframe_split", {"columns": ["month"], "data": [None, [11, 5]]}),
         ("dataframe_split", {"columns": ["month"], "data": [[11, 5]]}),
         ("dataframe_split", {"columns": [["month"]], "data": [[11]]}),
         ("dataframe_split", {"columns": [*ASKED, "month"], "data": [[*ASKED.values(), 12]]}),

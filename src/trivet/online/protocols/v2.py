@@ -38,7 +38,7 @@ class Tensor(BaseModel):
     """One column of values; null stands for a missing one."""
 
     name: str
-    shape: list[Annotated[int, Field(ge=0)]] = Field(
+    shape: list[Annotated[int, Field(ge=0, strict=True)]] = Field(
         fail_fast=True, description="[rows], or [rows, 1]."
     )
     datatype: str
@@ -111,7 +111,7 @@ def add_to(service: Service) -> None:
     def get(path: str, endpoint: Endpoint, summary: str, *statuses: int) -> None:
         service.get(path, endpoint, summary=summary, responses=_failures(*statuses), **_about(path))
 
-    get("/v2", server, "The server", 401)
+    get("/v2", server, "The server", 401, 503)
     get("/v2/health/live", live, "Is the process alive?")
     get("/v2/health/ready", ready, "Should requests be sent here?", 503)
     for path in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):
