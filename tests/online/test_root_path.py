@@ -39,6 +39,13 @@ def test_paths_that_only_begin_alike_are_not_taken_for_it(behind: TestClient) ->
     problem(behind.get(f"{ROOT_PATH}s/model"), 404)
 
 
+@pytest.mark.parametrize("passed_on", ["", ROOT_PATH])
+def test_errors_have_the_form_of_their_protocol(behind: TestClient, passed_on: str) -> None:
+    problem(behind.get(f"{passed_on}/nowhere"), 404)
+    if "v2" in behind.get("/").json():
+        assert behind.get(f"{passed_on}/v2/models/other").json().keys() == {"error"}
+
+
 def test_links_and_documentation_name_the_path_that_callers_see(behind: TestClient) -> None:
     links = behind.get("/").json()
     assert links["predict"] == f"{ROOT_PATH}/predict"

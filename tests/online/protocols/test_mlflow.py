@@ -17,6 +17,7 @@ from tests.online.asking import (
     example,
     faults,
     of_one,
+    problem,
     rejected,
 )  # fmt: skip
 
@@ -116,7 +117,8 @@ def test_json_is_answered_with_csv_without_a_header_where_that_is_asked_for(
     header, line = ask_json(client, "/predict", ASKED, accept=CSV).text.splitlines()
     assert header.startswith("prediction,")
     for content in (ASKED, {"instances": [ASKED]}, {"dataframe_records": [ASKED]}):
-        response = ask_json(client, "/invocations", content, accept=CSV)
+        problem(ask_json(client, "/invocations", content, accept="image/png"), 406)
+        response = ask_json(client, "/invocations", content, accept=f"{JSON};q=0.9, {CSV}")
         assert response.headers["content-type"].partition(";")[0] == CSV
         assert response.text == f"{line}\n"
 

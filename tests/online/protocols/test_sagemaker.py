@@ -77,9 +77,16 @@ def test_a_table_with_a_header_may_have_other_columns_in_any_order(client: TestC
     assert ask_csv(client, body, "/invocations", accept=CSV).text == expected
 
 
-def test_a_table_is_answered_in_json_where_that_is_asked_for(client: TestClient) -> None:
-    response = ask_csv(client, f"{HEADER}\n{LINE}", "/invocations", accept=JSON)
+@pytest.mark.parametrize("accept", [JSON, "text/csv;q=0.4, application/json", "text/csv;q=0, */*"])
+def test_a_table_is_answered_in_json_where_that_is_asked_for(
+    client: TestClient, accept: str
+) -> None:
+    response = ask_csv(client, f"{HEADER}\n{LINE}", "/invocations", accept=accept)
     assert response.json() == client.post("/predict", json=ASKED).json()
+
+
+def test_a_table_is_not_answered_as_an_image(client: TestClient) -> None:
+    problem(ask_csv(client, f"{HEADER}\n{LINE}", "/invocations", accept="image/png"), 406)
 
 
 def test_lines_that_do_not_fit_count_from_0_with_and_without_a_header(
