@@ -29,6 +29,7 @@ SINGULAR = {
     "forms": "form",
     "params": "param",
     "na_values": "na_value",
+    "cors_origins": "cors_origin",
 }
 
 
@@ -49,7 +50,7 @@ def test_every_command_and_option_has_help(path: str, command: click.Command) ->
 
 def test_the_commands_are_the_three_legs_and_the_store() -> None:
     assert {path for path, _ in commands(main)} == {
-        *("trivet train", "trivet batch-predict", "trivet serve", "trivet models"),
+        *("trivet train", "trivet batch-predict", "trivet serve", "trivet health", "trivet models"),
         *(f"trivet models {name}" for name in ("list", "show", "promote", "rollback")),
     }
 

@@ -75,6 +75,17 @@ def test_a_request_for_an_upgrade_is_answered_once_and_takes_no_answer_of_others
         assert scaled.predict(FLIGHT) == expected
 
 
+def test_each_container_can_be_scraped_by_the_name_of_the_service(scaled: Project) -> None:
+    """As Prometheus does with ``dns_sd_configs``, from within the network."""
+    code = (
+        "import socket, urllib.request as r\n"
+        "for at in {each[4][0] for each in socket.getaddrinfo('online', 8000)}:\n"
+        "    print(r.urlopen(f'http://{at}:8000/metrics').read().decode())"
+    )
+    pages = docker("exec", scaled.container("online", 1), "python", "-c", code)
+    assert len(re.findall(r"^trivet_model_info{.*} ", pages, re.MULTILINE)) == 3
+
+
 @pytest.mark.parametrize("end", ["KILL", "TERM"])
 def test_no_request_is_lost_when_a_container_goes(end: str, scaled: Project) -> None:
     body = json.dumps({"instances": [json.loads(FLIGHT)] * 200}).encode()

@@ -30,23 +30,25 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.mark.parametrize("root_path", ["", "/models/flights"])
 def test_the_page_tries_out_the_example(
-    flights_store: Path, tmp_path: Path, browser: Browser
+    flights_store: Path, tmp_path: Path, browser: Browser, root_path: str
 ) -> None:
-    options = ("--model", "flights", "--models-dir", str(flights_store))
+    options = ["--model", "flights", "--models-dir", str(flights_store)]
+    options += ["--root-path", root_path] if root_path else []
     with serving(*options, cwd=tmp_path) as server:
         page = browser.new_page()
         asked, errors = [], []
         page.on("request", lambda request: asked.append(request.url))
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(f"{server.url}/docs")
+        page.goto(f"{server.url}{root_path}/docs")
         page.locator("#operations-default-predict_predict_post .opblock-summary-control").click()
         page.locator(".execute").click()
         answer = page.locator(".live-responses-table .response-col_description pre").first
         body = json.loads(answer.inner_text())
         page.close()
     assert body["predictions"][0]["prediction"] in (True, False)
-    assert all(url.startswith((server.url, "data:", "blob:")) for url in asked)
+    assert all(url.startswith((server.url + root_path, "data:", "blob:")) for url in asked)
     assert errors == []
 
 

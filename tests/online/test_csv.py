@@ -75,7 +75,7 @@ def test_records_are_answered_with_a_table_where_one_is_asked_for(client: TestCl
 
 
 @pytest.mark.parametrize(
-    "accept", ["*/*", "", "application/json", "application/json, text/csv", "text/html"]
+    "accept", ["*/*", "", "application/json", "application/json, text/csv", "text/html, */*"]
 )
 def test_a_table_is_answered_with_json_otherwise(client: TestClient, accept: str) -> None:
     response = ask_csv(client, f"{HEADER}\n{LINE}\n", accept=accept)

@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from trivet.cli.batch_predict import batch_predict
+from trivet.cli.health import health
 from trivet.cli.models import models
 from trivet.cli.options import FILE
 from trivet.cli.serve import serve
@@ -41,5 +42,5 @@ def main(ctx: click.Context, config: Path) -> None:
     ctx.default_map = load_defaults(config, main, required=explicit)
 
 
-for command in (train, batch_predict, serve, models):
+for command in (train, batch_predict, serve, health, models):
     main.add_command(command)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -17,7 +17,7 @@ from trivet.cli.options import (
     seconds,
 )
 from trivet.cpus import limit_threads
-from trivet.online.settings import ListenSettings
+from trivet.online.settings import ListenSettings, LogLevel
 
 
 @defaults_from(ListenSettings)
@@ -47,6 +47,13 @@ from trivet.online.settings import ListenSettings
     type=FILE,
     help="Answer only callers with a key from this file; each line is KEY or NAME: KEY.",
 )
+@click.option(
+    "--tls-cert", type=FILE, help="Answer over HTTPS with this certificate and its chain, in PEM."
+)
+@click.option("--tls-key", type=FILE, help="The private key of the certificate, in PEM.")
+@click.option(
+    "--log-level", type=click.Choice(get_args(LogLevel)), help="Log nothing below this level."
+)
 @click.option("--access-log/--no-access-log", help="Log every request.")
 @click.option(
     "--predict-route",
@@ -60,13 +67,25 @@ from trivet.online.settings import ListenSettings
     envvar=["TRIVET_SERVE_HEALTH_ROUTE", "AIP_HEALTH_ROUTE"],
     help="Another path for /health/ready.",
 )
+@click.option(
+    "--root-path",
+    metavar="PATH",
+    help="The path that a proxy has the service under, whether or not it passes that on.",
+)
+@click.option(
+    "--cors-origin",
+    metavar="ORIGIN",
+    multiple=True,
+    help="Let pages of this origin, such as https://app.example.com, ask from a browser. "
+    "Repeatable; * is any.",
+)
 @MODEL
 @MODEL_VERSION
 @MODELS_DIR
-def serve(**options: Any) -> None:
+def serve(cors_origin: tuple[str, ...], **options: Any) -> None:
     """Answer requests over HTTP."""
     # One thread per worker: requests are small, and more threads would compete for cores.
     limit_threads(1)
     from trivet.online.server import serve
 
-    serve(ListenSettings(**options))
+    serve(ListenSettings(cors_origins=cors_origin, **options))

@@ -55,13 +55,14 @@ def create_app(settings: ServeSettings, keys: Keys | None = None) -> Gate:
         title=f"Trivet: {settings.model}",
         version=trivet.__version__,
         lifespan=lifespan,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
     )
     service.problems.install(app)
-    app.router.routes += [*service.prediction_routes(), *service.routes]
     add_documentation(app, service)
+    app.router.routes += [*service.prediction_routes(), *service.routes]
     return Gate(app, service)
 
 

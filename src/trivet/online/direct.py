@@ -61,6 +61,7 @@ def prediction_route(path: str, dialects: Sequence[Dialect], inference: Inferenc
     schemas = {JSON: reference("PredictRequest"), CSV: TEXT}
     schemas |= {each.media_type: each.schema for each in dialects}
     content = {kind: {"schema": schema} for kind, schema in schemas.items()}
+    answers = {200: {"content": {CSV: {"schema": TEXT}}}, **failures(406, *PREDICTION_FAILURES)}
 
     async def predict(request: Request) -> Response:
         return await inference.answer(request, parse)
@@ -70,7 +71,7 @@ def prediction_route(path: str, dialects: Sequence[Dialect], inference: Inferenc
         predict,
         name=path.strip("/") if dialects else "predict",
         response_model=reduce(or_, (each.response for each in dialects), PredictResponse),
-        responses={200: {"content": {CSV: {"schema": TEXT}}}, **failures(*PREDICTION_FAILURES)},
+        responses=answers,
         openapi_extra={"requestBody": {"required": True, "content": content}},
         summary=f"Predict, for {clients}" if dialects else "Predict one record or many",
         description=" ".join(each.about for each in dialects) or "One prediction for each record.",

@@ -5,11 +5,12 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
+from trivet.online.negotiation import compressed, headers_of
+from trivet.online.schemas import JSON, to_json
 from trivet.online.service import Service
 
 #: The page runs its own scripts and styles, some of them inline.
@@ -27,10 +28,14 @@ SCHEMES = {
 def add_documentation(app: FastAPI, service: Service) -> None:
     """Add the page with its assets, which come from this process: it works without internet."""
     service.links |= {"docs": "/docs", "openapi": "/openapi.json"}
-    app.openapi = lambda: _document(app, service)  # type: ignore[method-assign]
 
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:
+    async def document(request: Request) -> Response:
+        response = Response(
+            to_json(_document(app, service, request.scope.get("root_path", ""))), media_type=JSON
+        )
+        return await compressed(response, headers_of(request))
+
+    async def docs() -> Response:
         page = get_swagger_ui_html(
             openapi_url="openapi.json",
             title=app.title,
@@ -42,11 +47,13 @@ def add_documentation(app: FastAPI, service: Service) -> None:
         page.headers["Content-Security-Policy"] = POLICY
         return page
 
+    service.get("/docs", docs, include_in_schema=False)
+    service.get("/openapi.json", document, include_in_schema=False)
     assets = str(files("fastapi_swagger") / "resources")
     app.mount("/docs/assets", StaticFiles(directory=assets), name="assets")
 
 
-def _document(app: FastAPI, service: Service) -> dict[str, Any]:
+def _document(app: FastAPI, service: Service, root_path: str) -> dict[str, Any]:
     """What FastAPI knows of the routes, and the schemas of the model that is loaded."""
     document = FastAPI.openapi(app)  # makes it once
     ready = service.live_model.ready
@@ -63,4 +70,5 @@ def _document(app: FastAPI, service: Service) -> dict[str, Any]:
             for operation in methods.values():
                 if "401" in operation["responses"]:
                     operation["security"] = [{name: []} for name in SCHEMES]
-    return document | {"components": components}
+    servers = {"servers": [{"url": root_path}]} if root_path else {}
+    return document | servers | {"components": components}

@@ -12,14 +12,15 @@ from time import perf_counter
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trivet.errors import RecordsRejected, shortened
 from trivet.online.direct import DirectRoute
 from trivet.online.drain import Drain
 from trivet.online.inference import LEFT, READING, REFUSED
-from trivet.online.problems import ProblemError
+from trivet.online.problems import ProblemError, path_of
 from trivet.online.service import Service
 
 logger = logging.getLogger("trivet.online")
@@ -33,14 +34,12 @@ HEADERS: dict[bytes, bytes] = {
     b"x-frame-options": b"DENY",
 }
 ALL_HEADERS = [*HEADERS.items()]
+#: What a page of another origin may use and see, besides what any page may.
+METHODS, SHOWN = ["GET", "HEAD", "POST"], ["ETag", "Retry-After", "X-Model-Version", "X-Request-ID"]
 REQUEST_ID = re.compile(rb"[!-~]{1,128}")
-#: Callers without a key, and failures of the service itself; not 503, or an overload would overload
-#: the log as well.
-ALWAYS_LOGGED = (
-    HTTPStatus.UNAUTHORIZED,
-    HTTPStatus.INTERNAL_SERVER_ERROR,
-    HTTPStatus.GATEWAY_TIMEOUT,
-)
+#: Failures of the service itself; not 503, or an overload would overload the log as well.
+FAILURES = (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.GATEWAY_TIMEOUT)
+ALWAYS_LOGGED = (HTTPStatus.UNAUTHORIZED, *FAILURES)
 #: Asks a browser for the key, which it then sends with all that the page asks for.
 ASK_IN_BROWSER = {"/docs": 'Basic realm="the password is the key"'}
 #: The status, in metrics and logs, of a request whose caller left before it was answered.
@@ -66,6 +65,11 @@ class Gate:
         self._deadlines, self._drain = service.deadlines, service.drain
         self._problems = service.problems
         self._keys = service.keys or None
+        self._respond: ASGIApp = self._pass
+        if origins := service.settings.cors_origins:
+            self._respond = CORSMiddleware(
+                self._pass, origins, METHODS, ["*"], expose_headers=SHOWN
+            )
 
     def lifespan(self) -> AbstractAsyncContextManager[Any]:
         """What starts and stops the service, for the lifespan of an app that this is mounted in."""
@@ -76,6 +80,11 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if root := self._settings.root_path:
+            scope = _behind(root, scope)
+        await self._respond(scope, receive, send)
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = _Exchange(scope, send, self._drain)
         self._metrics.in_flight += 1
         request = self._deadlines.begin()
@@ -92,7 +101,7 @@ class Gate:
 
     async def _answer(self, exchange: _Exchange, receive: Receive) -> None:
         scope = exchange.scope
-        path = scope["path"].removeprefix(scope.get("root_path", ""))  # of an app it is mounted in
+        path = path_of(scope)
         try:
             if problem := scope.get(REFUSED):
                 self._metrics.rejected.labels(problem.reason).inc()
@@ -114,7 +123,7 @@ class Gate:
     async def _refuse(self, exchange: _Exchange, receive: Receive, error: Exception) -> None:
         if exchange.status is None:
             scope = exchange.scope
-            response = self._problems.answer(scope["path"], scope["method"], error)
+            response = self._problems.answer(path_of(scope), scope["method"], error)
             await response(scope, receive, exchange.send)
 
     def _too_late(self, scope: Scope) -> ProblemError:
@@ -166,7 +175,15 @@ class Gate:
                 "client": (scope.get("client") or [None])[0],
                 "key": exchange.key,
             }
-            access.info("%s %s %d", method, path, status, extra={"facts": facts})
+            level = logging.ERROR if status in FAILURES else logging.INFO
+            access.log(level, "%s %s %d", method, path, status, extra={"facts": facts})
+
+
+def _behind(root: str, scope: Scope) -> Scope:
+    """A request as it came to a proxy, which may have cut ``root`` off the path."""
+    path = path_of(scope)
+    whole = path if path.startswith(f"{root}/") else root + path
+    return {**scope, "root_path": root, "path": whole}
 
 
 class _Exchange:

@@ -22,6 +22,7 @@ from trivet.model.store import ModelStore
 from trivet.online.batcher import Batcher, EncodedRows
 from trivet.online.live_model import LiveModel, RawHeaders, Ready, unavailable
 from trivet.online.metrics import Metrics
+from trivet.online.negotiation import compressed, expand, headers_of, is_compressed
 from trivet.online.other_process import OtherProcess
 from trivet.online.problems import ProblemError
 from trivet.online.schemas import JSON
@@ -31,6 +32,8 @@ from trivet.rows.arrays import Rows
 #: A body of more bytes than this, about a hundred rows, is answered by another process, so that
 #: other requests don't wait for it. For a smaller one, the way there and back would take longer.
 LARGE = 32_768
+#: How many times its size a body may expand to, beyond `LARGE`. Real rows expand up to 20 times.
+RATIO = 100
 #: How many bodies of the largest size may be in memory at once.
 BODIES = 16
 #: Keys of a request's scope: whether its body is still being read, the problem to answer it with
@@ -59,6 +62,9 @@ class Query:
 #: for the other process, so it is a function of a module, or a `partial` of one.
 Parse = Callable[[Headers, bytearray, Ready], Query]
 
+#: JSON or CSV: Accept decides.
+VARY = (b"vary", b"accept")
+
 
 @dataclass(frozen=True, slots=True)
 class Written:
@@ -76,7 +82,8 @@ class Answer(Response):
     def __init__(self, written: Written) -> None:
         self.status_code, self.background, self.body = HTTPStatus.OK, None, written.body
         length, kind = str(len(written.body)).encode(), written.media_type.encode()
-        self.raw_headers = [(b"content-length", length), (b"content-type", kind), *written.headers]
+        own = [(b"content-length", length), (b"content-type", kind), VARY]
+        self.raw_headers = [*own, *written.headers]
 
 
 class Inference:
@@ -94,17 +101,23 @@ class Inference:
     async def answer(self, request: Request, parse: Parse) -> Response:
         """The answer to one request; raises `ProblemError` or `RecordsRejected`."""
         ready = self._live_model.require()
-        headers: Headers = dict(request.scope["headers"])
+        headers = headers_of(request)
+        is_gzip = is_compressed(headers)
         body = bytearray()
         try:
             request.scope[READING] = True
             await self._receive(request, headers, body)
             request.scope[READING] = False
-            if len(body) <= LARGE:
-                return await self._answer_with_others(headers, body, ready, parse)
-            return await asyncio.get_running_loop().run_in_executor(
-                self._thread, self._answer_elsewhere, headers, body, ready, parse
-            )
+            small = body if len(body) <= LARGE else None
+            if is_gzip and small is not None:
+                small = expand(small, min(LARGE, self._settings.max_body))
+            if small is not None:
+                answer = await self._answer_with_others(headers, small, ready, parse)
+            else:
+                answer = await asyncio.get_running_loop().run_in_executor(
+                    self._thread, self._answer_elsewhere, headers, body, ready, parse
+                )
+            return await compressed(answer, headers)
         except ProblemError as error:
             if error.reason:
                 self._metrics.rejected.labels(error.reason).inc()
@@ -154,8 +167,9 @@ class Inference:
         self, headers: Headers, body: bytearray, ready: Ready, parse: Parse
     ) -> Response:
         place = self._settings.models_dir, ready.manifest.name, ready.manifest.version
+        limits = self._settings.max_body, self._settings.max_rows
         written, rows = self._other_process.call(
-            _answer_alone, place, headers, body, parse, self._settings.max_rows
+            _answer_alone, place, headers, body, parse, *limits
         )
         ready.observe(rows)
         self._metrics.staged(*written.stages)
@@ -163,11 +177,13 @@ class Inference:
 
 
 def _answer_alone(
-    place: Place, headers: Headers, body: bytearray, parse: Parse, max_rows: int
+    place: Place, headers: Headers, body: bytearray, parse: Parse, max_body: int, max_rows: int
 ) -> tuple[Written, Rows]:
     """The answer of the other process, and the rows that it leaves the worker to observe."""
     ready = _loaded(place)
     started = perf_counter()
+    if is_compressed(headers):
+        body = _expanded(body, max_body)
     query, encoded = _read(headers, body, ready, parse, max_rows)
     parsed = perf_counter()
     rows = ready.predictor.stack(encoded)
@@ -190,6 +206,13 @@ def _loaded(place: Place) -> Ready:
 
 def _observe(rows: Rows) -> None:
     """The other process leaves that to the worker."""
+
+
+def _expanded(body: bytearray, max_body: int) -> bytearray:
+    most = min(max_body, max(RATIO * len(body), LARGE))
+    if (expanded := expand(body, most)) is None:
+        raise _too_large("body_too_large", f"the body expands to more than {most:,} bytes")
+    return expanded
 
 
 def _read(

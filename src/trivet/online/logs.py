@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from queue import Full, Queue
+from typing import Any
 
 STDOUT = 1
 #: How many lines may wait to be written, and how many seconds to wait for them at the end.
@@ -71,10 +72,11 @@ def flush() -> None:
         handler.flush()
 
 
-#: For `logging.config.dictConfig`.
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "handlers": {"stdout": {"()": "trivet.online.logs.JsonLines"}},
-    "root": {"handlers": ["stdout"], "level": "INFO"},
-}
+def logging_config(level: str) -> dict[str, Any]:
+    """For `logging.config.dictConfig`: all lines of this level and above, on stdout."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "handlers": {"stdout": {"()": "trivet.online.logs.JsonLines"}},
+        "root": {"handlers": ["stdout"], "level": level.upper()},
+    }

@@ -19,6 +19,7 @@ from trivet.model.artifact import Manifest
 from trivet.model.predictor import Predictions
 from trivet.online.inference import Headers, Query
 from trivet.online.live_model import Ready
+from trivet.online.negotiation import choose
 from trivet.online.problems import ProblemError
 from trivet.online.schemas import CSV, JSON, to_json
 from trivet.rows.contract import Contract
@@ -36,35 +37,26 @@ _UNREADABLE: dict[type[Exception], str] = {
 def parse_predict(headers: Headers, body: bytearray, ready: Ready) -> Query:
     """The query of a /predict request: records in JSON, or in CSV with a header line."""
     contract = ready.manifest.contract
+    wanted = choose(headers, JSON, CSV)
     if media_type(headers) == CSV:
         records: Iterable[object] = records_of_csv(body, contract)
     else:
         records = records_of(load_json(body), contract)
-    if wants_csv(headers):
-        return Query(records, csv_answer, CSV)
-    return Query(records, json_answer)
+    return Query(records, csv_answer if wanted == CSV else json_answer, wanted)
 
 
 def media_type(headers: Headers) -> str:
     """`JSON` or `CSV`, and `JSON` if no header says; raises a 415 problem for any other."""
-    if encoding := headers.get(b"content-encoding"):
-        raise _unsupported(
-            f"the body is encoded as {encoding.decode('latin-1')}; send it without Content-Encoding"
-        )
     kind = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
     if kind in ("", JSON) or kind.endswith("+json"):
         return JSON
     if kind == CSV:
         return CSV
-    raise _unsupported(
+    detail = (
         f"the body is {kind}; send JSON with the header Content-Type: {JSON}, or a table with a "
         f"header line as {CSV}"
     )
-
-
-def wants_csv(headers: Headers) -> bool:
-    """Whether CSV is the first media type that the caller accepts."""
-    return headers.get(b"accept", b"").partition(b",")[0].partition(b";")[0] == CSV.encode()
+    raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail, {"Accept": f"{JSON}, {CSV}"})
 
 
 def load_json(body: bytearray) -> object:
@@ -191,7 +183,3 @@ def _csv_lines(body: bytearray) -> Iterator[list[str]]:
         detail = "the body can't be read as CSV: it is not UTF-8"
         raise ProblemError(HTTPStatus.BAD_REQUEST, detail) from None
     yield from filter(None, split_cells(text))
-
-
-def _unsupported(detail: str) -> ProblemError:
-    return ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.types import Scope
 
 from trivet.errors import Fault, RecordsRejected, shortened
 from trivet.online.schemas import Problem, reference, to_json
@@ -25,9 +26,10 @@ MEANINGS = {
     400: "The body can't be read.",
     401: "The service requires a key, and the request has none that it knows.",
     404: "This service has no such model or version.",
+    406: "The answer has none of the media types in Accept.",
     408: "The body did not arrive in time.",
     413: "The body is too large, or has too many records.",
-    415: "The service does not read bodies of this media type.",
+    415: "The service does not read bodies of this media type, or so encoded.",
     422: "The records break the contract; up to 100 faults are listed.",
     500: "The service failed; its log says why.",
     503: "No model is loaded, too much is in flight, a process died, or the service is stopping.",
@@ -71,7 +73,7 @@ class Problems:
         """Make the app answer every error with a problem."""
 
         async def on_error(request: Request, error: Exception) -> Response:
-            return self.answer(request.scope["path"], request.method, error)
+            return self.answer(path_of(request.scope), request.method, error)
 
         for kind in (ProblemError, RecordsRejected, HTTPException, Exception):
             app.add_exception_handler(kind, on_error)
@@ -103,6 +105,12 @@ class Problems:
         own = (form for start, form in self.forms.items() if f"{path}/".startswith(start))
         content, media_type = next(own, problem_details)(problem)
         return Response(content, status.value, headers, media_type=media_type)
+
+
+def path_of(scope: Scope) -> str:
+    """The path of a request within the service, which may be mounted, or behind a proxy."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def problem_details(problem: Problem) -> tuple[bytes, str]:

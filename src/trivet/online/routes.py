@@ -6,10 +6,10 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import Request, Response
-from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from trivet.online import schemas
+from trivet.online.negotiation import compressed, headers_of
 from trivet.online.problems import failures
 from trivet.online.schemas import JSON, Health, ModelResponse, Problem, schemas_of
 from trivet.online.service import Service
@@ -46,13 +46,15 @@ def add_routes(service: Service) -> None:
         )
         return Response(body.model_dump_json(), headers=headers, media_type=JSON)
 
-    async def prometheus() -> Response:
+    async def prometheus(request: Request) -> Response:
         """The metrics of all workers, in Prometheus' text format."""
-        return Response(service.metrics.page(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        page = Response(service.metrics.page(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return await compressed(page, headers_of(request))
 
-    async def index() -> dict[str, str]:
+    async def index(request: Request) -> dict[str, str]:
         """Paths by name."""
-        return service.links
+        root = request.scope.get("root_path", "")
+        return {name: f"{root}{path}" for name, path in service.links.items()}
 
     service.open_paths.add("/health/live")
     service.get("/health/live", live, summary="Is the process alive?")
@@ -64,8 +66,8 @@ def add_routes(service: Service) -> None:
     about["responses"] = {304: {"description": "Not modified."}, **failures(401, 503)}
     service.get("/model", model, **about)
     about = {"summary": "Metrics", "response_class": Response, "responses": failures(401)}
-    service.routes.append(APIRoute("/metrics", prometheus, **about))
-    service.get("/", index, summary="Links to everything else", responses=failures(401))
+    service.get("/metrics", prometheus, **about)
+    service.get("/", index, summary="Links to everything else", responses=failures(401, 503))
     paths = ("/predict", "/model", "/health", "/health/live", "/health/ready", "/metrics")
     service.links |= {path.rpartition("/")[2]: path for path in paths}
     service.schemas |= schemas_of(Problem)

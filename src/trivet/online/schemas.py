@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 from pydantic import BaseModel, Field
 
 from trivet.errors import Fault
-from trivet.rows.contract import ROW_LABELS, Column, Contract, Label, Task
+from trivet.rows.contract import ROW_LABELS, Column, Contract, Kind, Label, Task
 
 Schema = dict[str, Any]
 
 #: The media types of bodies.
 JSON, CSV = "application/json", "text/csv"
 TEXT: Schema = {"type": "string"}
+
+#: The types of JSON that a value may have: a category may be a number, and a boolean 0 or 1.
+TYPES: Mapping[Kind, list[str]] = {
+    "number": ["number"],
+    "integer": ["integer"],
+    "boolean": ["boolean", "integer"],
+    "category": ["string", "integer"],
+    "timestamp": ["string"],
+}
+#: What stands for something else in a pattern of JSON Schema.
+SPECIAL = re.compile(r"[\^$.*+?()\[\]{}|\\]")
 
 #: How many categories of a feature the documentation page lists.
 CATEGORIES_SHOWN = 25
@@ -100,7 +113,9 @@ def schemas_of(*models: type[BaseModel]) -> dict[str, Schema]:
 
 def record(contract: Contract) -> Schema:
     """The schema of one row as JSON values."""
-    properties = {column.name: _property(column) for column in contract.columns}
+    words = "|".join(SPECIAL.sub(r"\\\g<0>", word.strip()) for word in contract.missing_words)
+    missing = rf"\s*({words})?\s*$"
+    properties = {column.name: _property(column, missing) for column in contract.columns}
     for name in sorted(contract.ignored_names):
         properties[name] = {"description": "Allowed, and ignored: not a feature."}
     return {
@@ -135,24 +150,25 @@ def predict_request(contract: Contract) -> Schema:
     }
 
 
-def _property(column: Column) -> Schema:
-    types = {
-        "number": {"type": "number"},
-        "integer": {"type": "integer"},
-        "boolean": {"type": "boolean"},
-        "category": {"type": "string"},
-        "timestamp": {"type": "string", "format": "date-time"},
-    }
-    schema: Schema = {**types[column.kind]}
+def _property(column: Column, missing: str) -> Schema:
+    """What `trivet.rows.values` takes for a column; ``missing`` matches text without a value."""
+    types = [*TYPES[column.kind], *["number"] * column.codes, *["string"] * bool(column.form)]
+    is_text = "string" in types
+    if column.nullable:
+        types += ["null"] if is_text else ["null", "string"]
+    schema: Schema = {"type": list(dict.fromkeys(types)) if len(types) > 1 else types[0]}
+    if column.kind == "boolean":
+        schema |= {"minimum": 0, "maximum": 1}
+    if column.kind == "timestamp" and not column.form:
+        moment = {"format": "date-time"}
+        schema |= {"anyOf": [moment, {"pattern": f"^{missing}"}]} if column.nullable else moment
+    elif column.nullable != is_text:
+        schema["pattern"] = f"^{missing}" if column.nullable else f"^(?!{missing})"
     schema["description"] = f"{column.kind.capitalize()}; {_seen(column)}"
     if column.form:
         shown = f"{column.form} {column.unit}".rstrip()
-        schema["type"] = list(dict.fromkeys([schema["type"], "string"]))
-        schema.pop("format", None)
         schema["description"] += f"; text is read by the form {shown}"
     if column.nullable:
-        types_of = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-        schema["type"] = [*types_of, "null"]
         schema["description"] += f"; missing in {column.missing:.1%} of the training rows"
     if column.categories:
         schema["examples"] = list(column.categories[:CATEGORIES_SHOWN])

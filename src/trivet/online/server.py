@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 import tempfile
 from contextlib import suppress
@@ -23,7 +24,7 @@ from trivet.model.store import ModelStore
 from trivet.online import heartbeat, metrics
 from trivet.online.app import create_app
 from trivet.online.keys import Keys
-from trivet.online.logs import LOGGING
+from trivet.online.logs import logging_config
 from trivet.online.settings import ListenSettings
 from trivet.online.wire import Connection
 
@@ -45,6 +46,8 @@ def serve(settings: ListenSettings) -> None:
     store = ModelStore(settings.models_dir)
     store.artifact(settings.model, settings.model_version).verify()
     workers, keys = worker_count(settings.workers), Keys(settings)
+    if settings.tls_cert:
+        tls_context(settings)
     config = uvicorn.Config(
         partial(create_app, settings, keys),
         factory=True,
@@ -54,7 +57,8 @@ def serve(settings: ListenSettings) -> None:
         http=cast(type[asyncio.Protocol], partial(Connection, settings)),
         ws="none",
         timeout_graceful_shutdown=GRACE,
-        log_config=LOGGING,
+        log_config=logging_config(settings.log_level),
+        ssl_context_factory=partial(tls_context, settings) if settings.tls_cert else None,
     )
     # uvicorn raises the signal again once all requests are finished: that is a success.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -65,7 +69,9 @@ def serve(settings: ListenSettings) -> None:
                 "open to anyone who reaches %s; require keys with --api-key-file", settings.host
             )
         port = listener.getsockname()[1]  # chosen by the system if it was 0
-        logger.info("listening on http://%s:%d, documentation at /docs", settings.host, port)
+        scheme = "https" if settings.tls_cert else "http"
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        logger.info("listening on %s://%s:%d, documentation at /docs", scheme, host, port)
         # An inherited directory is another service's: this one needs its own.
         if workers == 1 and metrics.DIRECTORY not in os.environ:
             uvicorn.Server(config).run(sockets=[listener])
@@ -73,6 +79,21 @@ def serve(settings: ListenSettings) -> None:
             with _directory_for_metrics() as directory:
                 metrics.share(directory)
                 _Supervisor(config, listener, keys, settings.hang_timeout).run()
+
+
+def tls_context(settings: ListenSettings, *_: object) -> ssl.SSLContext:
+    """What uvicorn needs for HTTPS; raises `SettingsError` for files that can't be used."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    cert, key = str(settings.tls_cert), str(settings.tls_key)
+    try:
+        context.load_cert_chain(cert, key, password=str)  # none: nobody is there to be asked
+    except OSError as error:  # an SSLError is one
+        raise SettingsError(
+            f"{cert}, {key}: can't be used ({error.strerror}); --tls-cert is a certificate with "
+            "its chain and --tls-key its private key without a passphrase, both in PEM"
+        ) from error
+    return context
 
 
 class _Supervisor(Multiprocess):

@@ -49,9 +49,10 @@ class Service:
         return self.live_model.require()
 
     def get(self, path: str, endpoint: Callable[..., Any], **documentation: Any) -> None:
-        """Answer GET at a path, and HEAD, which some probes use."""
+        """Answer GET at a path, and HEAD, which FastAPI would document as well."""
+        hidden = {**documentation, "include_in_schema": False}
+        self.routes.append(APIRoute(path, endpoint, methods=["GET", "HEAD"], **hidden))
         self.routes.append(APIRoute(path, endpoint, methods=["GET"], **documentation))
-        self.routes.append(APIRoute(path, endpoint, methods=["HEAD"], include_in_schema=False))
 
     def ready_at(self, path: str, summary: str | None = None) -> None:
         """Answer as /health/ready does; not in the documentation without a summary."""

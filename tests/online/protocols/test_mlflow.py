@@ -17,6 +17,7 @@ from tests.online.asking import (
     example,
     faults,
     of_one,
+    problem,
     rejected,
 )  # fmt: skip
 from trivet.model.artifact import Artifact
@@ -80,6 +81,7 @@ def test_what_would_be_ignored_beside_a_form_is_refused(client: TestClient, othe
         ("dataframe_split", {"columns": "month", "data": []}),
         ("dataframe_split", {"columns": ["month"], "data": {"0": [11]}}),
         ("dataframe_split", {"columns": ["month"], "data": [11]}),
+        ("dataframe_split", {"columns": ["month"], "data": [None, [11, 5]]}),
         ("dataframe_split", {"columns": ["month"], "data": [[11, 5]]}),
         ("dataframe_split", {"columns": [["month"]], "data": [[11]]}),
         ("dataframe_split", {"columns": [*ASKED, "month"], "data": [[*ASKED.values(), 12]]}),
@@ -121,7 +123,8 @@ def test_json_is_answered_with_csv_without_a_header_where_that_is_asked_for(
     header, line = ask_json(client, "/predict", ASKED, accept=CSV).text.splitlines()
     assert header.startswith("prediction,")
     for content in (ASKED, {"instances": [ASKED]}, {"dataframe_records": [ASKED]}):
-        response = ask_json(client, "/invocations", content, accept=CSV)
+        problem(ask_json(client, "/invocations", content, accept="image/png"), 406)
+        response = ask_json(client, "/invocations", content, accept=f"{JSON};q=0.9, {CSV}")
         assert response.headers["content-type"].partition(";")[0] == CSV
         assert response.text == f"{line}\n"
 

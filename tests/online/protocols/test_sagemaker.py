@@ -89,9 +89,16 @@ def test_row_labels_of_pandas_are_ignored_if_a_header_names_them(
     assert faults(ask_csv(client, f"0,{line}", "/invocations")) == [(0, None, "not_a_record")]
 
 
-def test_a_table_is_answered_in_json_where_that_is_asked_for(client: TestClient) -> None:
-    response = ask_csv(client, f"{HEADER}\n{LINE}", "/invocations", accept=JSON)
+@pytest.mark.parametrize("accept", [JSON, "text/csv;q=0.4, application/json", "text/csv;q=0, */*"])
+def test_a_table_is_answered_in_json_where_that_is_asked_for(
+    client: TestClient, accept: str
+) -> None:
+    response = ask_csv(client, f"{HEADER}\n{LINE}", "/invocations", accept=accept)
     assert response.json() == client.post("/predict", json=ASKED).json()
+
+
+def test_a_table_is_not_answered_as_an_image(client: TestClient) -> None:
+    problem(ask_csv(client, f"{HEADER}\n{LINE}", "/invocations", accept="image/png"), 406)
 
 
 def test_lines_that_do_not_fit_count_from_0_with_and_without_a_header(

@@ -8,6 +8,7 @@ from typing import Any
 from trivet.online.direct import Dialect
 from trivet.online.inference import Headers, Query
 from trivet.online.live_model import Ready
+from trivet.online.negotiation import choose
 from trivet.online.payloads import (
     csv_lines,
     json_answer,
@@ -16,9 +17,8 @@ from trivet.online.payloads import (
     records_of,
     rejected,
     require_alone,
-    wants_csv,
 )
-from trivet.online.schemas import CSV, JSON, LabelsResponse, Schema, reference
+from trivet.online.schemas import CSV, JSON, TEXT, LabelsResponse, Schema, reference
 from trivet.online.service import Service
 from trivet.rows.contract import Contract
 
@@ -35,7 +35,26 @@ def add_to(service: Service) -> None:
 
 def invocation(contract: Contract) -> Schema:
     """The schema of a body: one of MLflow's forms, or that of /predict."""
-    forms = [{"type": "object", "required": [name]} for name in FORMS]
+    rows = {"type": "array", "items": reference("Record")}
+    split = {
+        "type": "object",
+        "properties": {
+            "columns": {"type": "array", "items": TEXT, "uniqueItems": True},
+            "data": {"type": "array", "items": {"type": "array"}},
+        },
+        "required": ["columns", "data"],
+    }
+    columns = {"type": "object", "additionalProperties": {"type": "array"}}
+    values = dict(zip(FORMS, (split, rows, {"anyOf": [rows, columns]}), strict=True))
+    forms = [
+        {
+            "type": "object",
+            "properties": {form: value, "params": {}},
+            "required": [form],
+            "additionalProperties": False,
+        }
+        for form, value in values.items()
+    ]
     return {
         "title": "Invocation",
         "anyOf": [*forms, reference("PredictRequest")],
@@ -45,8 +64,9 @@ def invocation(contract: Contract) -> Schema:
 
 def parse_json(headers: Headers, body: bytearray, ready: Ready) -> Query:
     """The query of a request in one of MLflow's forms, or in that of /predict."""
+    wanted = choose(headers, JSON, CSV)
     query = _query(load_json(body), ready.manifest.contract)
-    if wants_csv(headers):
+    if wanted == CSV:
         return Query(query.records, csv_lines, CSV)
     return query
 
@@ -66,9 +86,9 @@ def _of_split(split: Any) -> Records | None:
     """A table as pandas' orient="split" writes it."""
     match split:
         case {"columns": [*names], "data": [*rows]}:
-            wrong = (row for row in rows if not isinstance(row, list) or len(row) != len(names))
+            fit = all(isinstance(row, list) and len(row) == len(names) for row in rows)
             named = all(isinstance(name, str) for name in names) and len({*names}) == len(names)
-            if named and next(wrong, None) is None:
+            if named and fit:
                 return (dict(zip(names, row, strict=True)) for row in rows)
     return None
 

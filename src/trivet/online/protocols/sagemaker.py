@@ -8,6 +8,7 @@ from __future__ import annotations
 from trivet.online.direct import Dialect
 from trivet.online.inference import Headers, Query
 from trivet.online.live_model import Ready
+from trivet.online.negotiation import choose
 from trivet.online.payloads import csv_lines, json_answer, records_of_csv
 from trivet.online.schemas import CSV, JSON, TEXT
 from trivet.online.service import Service
@@ -25,7 +26,6 @@ def parse_csv(headers: Headers, body: bytearray, ready: Ready) -> Query:
 
     Unless Accept asks for JSON, each line of the answer belongs to a row of the body.
     """
+    wanted = choose(headers, CSV, JSON)
     records = records_of_csv(body, ready.manifest.contract, header_needed=False)
-    if headers.get(b"accept", b"").startswith(JSON.encode()):
-        return Query(records, json_answer)
-    return Query(records, csv_lines, CSV)
+    return Query(records, csv_lines if wanted == CSV else json_answer, wanted)

@@ -59,7 +59,7 @@ def add_to(service: Service) -> None:
         """200 while the model can answer."""
         return {"name": asked(service.require_open(), model, version).name, "ready": True}
 
-    get_at(service, TAG, "/v2", server, 401)
+    get_at(service, TAG, "/v2", server, 401, 503)
     get_at(service, TAG, "/v2/health/live", live)
     get_at(service, TAG, "/v2/health/ready", ready, 503)
     for path in ("/v2/models/{model}", "/v2/models/{model}/versions/{version}"):

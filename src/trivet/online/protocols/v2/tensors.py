@@ -56,7 +56,7 @@ class Tensor(BaseModel):
     """One column of values, in ``data`` or after the JSON; null stands for a missing one."""
 
     name: str
-    shape: list[Annotated[int, Field(ge=0)]] = Field(
+    shape: list[Annotated[int, Field(ge=0, strict=True)]] = Field(
         fail_fast=True, description="[rows], or [rows, 1]."
     )
     datatype: str = Field(pattern=f"^({'|'.join(DTYPES)})$")
