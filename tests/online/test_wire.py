@@ -208,3 +208,16 @@ def test_a_body_that_trickles_in_is_408(flights_store: Path, tmp_path: Path) -> 
                     break
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert b"connection: close" in answer.lower()
+
+
+def test_a_caller_that_ends_its_side_has_left(flights_store: Path, tmp_path: Path) -> None:
+    flight = (ROOT / "data/flight.json").read_bytes()
+    body = b'{"instances":[' + b",".join([flight] * 9000) + b"]}"
+    with serving(*options(flights_store), cwd=tmp_path) as server:
+        with connected(server.url) as caller:
+            caller.sendall(b"POST /predict HTTP/1.1\r\nHost: a\r\n")
+            caller.sendall(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+            caller.shutdown(socket.SHUT_WR)
+            assert received(caller) == b""
+        gone = 'trivet_requests_total{route="/predict",status="499"}'
+        wait_until(lambda: gone in metrics(server))

@@ -22,6 +22,8 @@ from trivet.online.settings import ListenSettings
 LINGER = 2.0
 #: How many requests may wait on one connection for the answers to those before them.
 PIPELINED = 256
+#: With how many of them waiting no more are read.
+WAITING = 16
 
 
 class Connection(HttpToolsProtocol):
@@ -105,6 +107,7 @@ class Connection(HttpToolsProtocol):
         if not self._upgrades:
             self._pending = 0
             super().on_message_complete()
+            self.flow.resume_reading()  # or nobody would notice that the caller leaves
 
     def on_response_complete(self) -> None:
         """Answer the next request, or wait for it."""
@@ -251,14 +254,14 @@ class Connection(HttpToolsProtocol):
 
 
 class _Flow(FlowControl):
-    """Reads no further while requests wait for their answers: they would pile up in memory."""
+    """Reads no further while many requests wait for their answers: they would pile up in memory."""
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection.transport)
         self._pipeline = connection.pipeline
 
     def resume_reading(self) -> None:
-        if not self._pipeline:
+        if len(self._pipeline) < WAITING:
             super().resume_reading()
 
 
