@@ -7,6 +7,7 @@ known, and closes what uvicorn leaves open.
 from __future__ import annotations
 
 import asyncio
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -24,6 +25,12 @@ LINGER = 2.0
 PIPELINED = 256
 #: With how many of them waiting no more are read.
 WAITING = 16
+#: A name or an address, and a port: RFC 3986. It may be empty.
+HOST = re.compile(rb"(?:[-\w.~!$&'()*+,;=%]*|\[[\da-f:.]+\])(?::\d*)?", re.IGNORECASE)
+#: A path with its query, perhaps in a whole URL, as proxies are asked.
+TARGET = re.compile(
+    rb"(?:(?=/)|https?://(?=[^/?:])%b(?=[/?]|$))([!-\"$-~]*)" % HOST.pattern, re.IGNORECASE
+)
 
 
 class Connection(HttpToolsProtocol):
@@ -87,6 +94,10 @@ class Connection(HttpToolsProtocol):
         self._in_head = True
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header; the parser leaves the spaces after its value."""
+        super().on_header(name, value.rstrip(b" \t"))
+
     def on_headers_complete(self) -> None:
         """Check a head, and begin to answer; one that asks for an upgrade is parsed again first."""
         self._upgrades = self.parser.should_upgrade()
@@ -135,7 +146,7 @@ class Connection(HttpToolsProtocol):
                 return
             except httptools.HttpParserUpgrade as upgrade:
                 data = data[upgrade.args[0] :]
-                self._ignore_upgrade()
+            self._ignore_upgrade()  # not above, or an error would hide its cause
 
     def _ignore_upgrade(self) -> None:
         """Parse a head again without its Upgrade header, which RFC 9110 lets a server ignore.
@@ -163,27 +174,35 @@ class Connection(HttpToolsProtocol):
             raise ProblemError(
                 HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, f"send HTTP/1.1, not HTTP/{version}"
             )
-        hosts, codings = 0, []
-        for name, value in self.headers:
-            if name == b"host":
-                hosts += 1
-            elif name == b"transfer-encoding":
-                codings.append(value.lower())
-        if hosts > 1 or (hosts == 0 and version == "1.1"):
+        self.expect_100_continue &= version == "1.1"
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(hosts) > 1 or (not hosts and version == "1.1"):
             raise ProblemError(
-                HTTPStatus.BAD_REQUEST, f"the request has {hosts or 'no'} Host headers; send one"
+                HTTPStatus.BAD_REQUEST,
+                f"the request has {len(hosts) or 'no'} Host headers; send one",
             )
-        if codings not in ([], [b"chunked"]):
-            detail = "the only Transfer-Encoding here is chunked"
-            raise ProblemError(HTTPStatus.NOT_IMPLEMENTED, detail)
-        if not (self.url.startswith((b"/", b"http://", b"https://")) and self.url.isascii()):
+        if hosts and not HOST.fullmatch(hosts[0]):
+            detail = "the Host header has more than a name or an address, and a port"
+            raise ProblemError(HTTPStatus.BAD_REQUEST, detail)
+        self._check_coding(version)
+        if not (target := TARGET.fullmatch(self.url)):
             raise ProblemError(
                 HTTPStatus.BAD_REQUEST,
                 "the request's target is not a path in ASCII; encode other characters as %XX",
             )
+        self.url = target[1] if target[1].startswith(b"/") else b"/" + target[1]
         if len(self.pipeline) >= PIPELINED:
             detail = f"{PIPELINED} requests wait on this connection; read their answers first"
             raise ProblemError(HTTPStatus.TOO_MANY_REQUESTS, detail)
+
+    def _check_coding(self, version: str) -> None:
+        codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
+        if codings and (version == "1.0" or codings[-1].rpartition(b",")[2].strip() != b"chunked"):
+            detail = "Transfer-Encoding needs HTTP/1.1, and chunked as the last: where does it end?"
+            raise ProblemError(HTTPStatus.BAD_REQUEST, detail)
+        if codings not in ([], [b"chunked"]):
+            detail = "the only Transfer-Encoding here is chunked"
+            raise ProblemError(HTTPStatus.NOT_IMPLEMENTED, detail)
 
     def _too_large(self) -> ProblemError:
         if self._in_head and not self.headers:
