@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import time
@@ -121,6 +122,16 @@ def test_nothing_is_read_after_a_key_was_refused(
         for sent in ([post + b"{}" + LIVE], [post, b"{}" + LIVE], [post, LIVE]):
             answers = answers_of(server, sent, closes=True)
             assert [status for status, _, _ in answers] == [401]
+
+
+def test_a_body_is_no_request_on_any_route_whatever_the_upgrade(small_server: Server) -> None:
+    upgrade = f"Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: {len(LIVE)}\r\n\r\n"
+    paths = json.loads(small_server.get("/openapi.json")[1])["paths"]
+    for path, methods in paths.items():
+        for method in methods:
+            line = f"{method.upper()} {path.replace('{model}', 'flights')} HTTP/1.1\r\nHost: a\r\n"
+            answers = answers_of(small_server, [(line + upgrade).encode(), LIVE], closes=False)
+            assert len(answers) == 1
 
 
 def test_a_request_that_cannot_be_read_is_counted_and_logged(small_server: Server) -> None:

@@ -95,7 +95,10 @@ class Connection(HttpToolsProtocol):
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header; the parser leaves the spaces after its value."""
+        """A header, or a trailer; the parser leaves the spaces after its value."""
+        if not self._in_head and name.lower() == b"connection":
+            detail = "a trailer says what becomes of the connection; send that in the head"
+            raise ProblemError(HTTPStatus.BAD_REQUEST, detail)
         super().on_header(name, value.rstrip(b" \t"))
 
     def on_headers_complete(self) -> None:
