@@ -7,6 +7,7 @@ import re
 import socket
 import time
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,21 @@ def test_what_is_sent_gets_these_answers_and_no_other(
         if status == 304 or (b"HEAD " in b"".join(sent) and not body):
             continue
         assert f"content-length: {len(body)}\r\n" in head
+
+
+def test_a_request_in_single_bytes_gets_the_same_answers(small_server: Server) -> None:
+    def statuses(case: dict[str, Any]) -> tuple[list[int], bool]:
+        (sent,), (_, closes) = writes(case), outcome(case)
+        single = [sent[at : at + 1] for at in range(len(sent))]
+        answers = answers_of(small_server, single, closes, pause=0.001)
+        return [status for status, _, _ in answers], closes
+
+    whole = {name: case for name, case in CASES.items() if isinstance(case["sent"], str)}
+    small = {name: case for name, case in whole.items() if len(case["sent"]) < 300}
+    with ThreadPoolExecutor(16) as threads:
+        answered = dict(zip(small, threads.map(statuses, small.values()), strict=True))
+    assert answered == {name: outcome(case) for name, case in small.items()}
+    assert len(small) > 200
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/model", "/none"])

@@ -109,6 +109,7 @@ class Connection(HttpToolsProtocol):
         self._check_head()
         self._pending, self._in_head = 0, False
         super().on_headers_complete()
+        self.flow.resume_reading()  # or nobody would notice that the caller leaves
         self.headers = []  # takes the trailers, which nobody reads
 
     def on_body(self, body: bytes) -> None:
@@ -121,7 +122,7 @@ class Connection(HttpToolsProtocol):
         if not self._upgrades:
             self._pending = 0
             super().on_message_complete()
-            self.flow.resume_reading()  # or nobody would notice that the caller leaves
+            self.flow.resume_reading()
 
     def on_response_complete(self) -> None:
         """Answer the next request, or wait for it."""
@@ -135,8 +136,10 @@ class Connection(HttpToolsProtocol):
 
     @property
     def unread(self) -> bool:
-        """Whether more of the last request may arrive."""
-        return self._refused or self._in_head or bool(self.cycle and self.cycle.more_body)
+        """Whether more may arrive: of the last request, or after an answer that was the last."""
+        cycle = self.cycle
+        begun = bool(cycle and (cycle.more_body or not cycle.keep_alive))
+        return self._refused or self._in_head or begun
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
@@ -306,7 +309,7 @@ class _Lingering:
         return self._closing or bool(self._transport.is_closing())
 
     def close(self) -> None:
-        """Close, but drop what still arrives for `LINGER` seconds if a request is not complete."""
+        """Close, but drop what still arrives for `LINGER` seconds if more may arrive."""
         if self._closing or not self._connection.unread or self._transport.is_closing():
             self._transport.close()
             return
