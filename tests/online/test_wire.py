@@ -117,7 +117,7 @@ def test_a_request_in_single_bytes_gets_the_same_answers(small_server: Server) -
     assert len(small) > 200
 
 
-@pytest.mark.parametrize("path", ["/health/live", "/model", "/none"])
+@pytest.mark.parametrize("path", ["/health/live", "/model", "/docs", "/none"])
 def test_the_answer_to_head_is_that_to_get_without_its_body(
     small_server: Server, path: str
 ) -> None:

@@ -24,7 +24,7 @@ def add_documentation(app: FastAPI, service: Service) -> None:
     service.links |= {"docs": "/docs", "openapi": "/openapi.json"}
     app.openapi = lambda: _document(app, service)  # type: ignore[method-assign]
 
-    @app.get("/docs", include_in_schema=False)
+    @app.api_route("/docs", methods=["GET", "HEAD"], include_in_schema=False)
     async def docs() -> HTMLResponse:
         page = get_swagger_ui_html(
             openapi_url="openapi.json",

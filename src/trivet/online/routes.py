@@ -6,7 +6,6 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import Request, Response
-from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from trivet.online import schemas
@@ -64,7 +63,7 @@ def add_routes(service: Service) -> None:
     about["responses"] = {304: {"description": "Not modified."}, **failures(401, 503)}
     service.get("/model", model, **about)
     about = {"summary": "Metrics", "response_class": Response, "responses": failures(401)}
-    service.routes.append(APIRoute("/metrics", prometheus, **about))
+    service.get("/metrics", prometheus, **about)
     service.get("/", index, summary="Links to everything else", responses=failures(401))
     paths = ("/predict", "/model", "/health", "/health/live", "/health/ready", "/metrics")
     service.links |= {path.rpartition("/")[2]: path for path in paths}
