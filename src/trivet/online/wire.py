@@ -7,6 +7,7 @@ known, and closes what uvicorn leaves open.
 from __future__ import annotations
 
 import asyncio
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -22,6 +23,14 @@ from trivet.online.settings import ListenSettings
 LINGER = 2.0
 #: How many requests may wait on one connection for the answers to those before them.
 PIPELINED = 256
+#: With how many of them waiting no more are read.
+WAITING = 16
+#: A name or an address, and a port: RFC 3986. It may be empty.
+HOST = re.compile(rb"(?:[-\w.~!$&'()*+,;=%]*|\[[\da-f:.]+\])(?::\d*)?", re.IGNORECASE)
+#: A path with its query, perhaps in a whole URL, as proxies are asked.
+TARGET = re.compile(
+    rb"(?:(?=/)|https?://(?=[^/?:])%b(?=[/?]|$))([!-\"$-~]*)" % HOST.pattern, re.IGNORECASE
+)
 
 
 class Connection(HttpToolsProtocol):
@@ -85,6 +94,13 @@ class Connection(HttpToolsProtocol):
         self._in_head = True
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, or a trailer; the parser leaves the spaces after its value."""
+        if not self._in_head and name.lower() == b"connection":
+            detail = "a trailer says what becomes of the connection; send that in the head"
+            raise ProblemError(HTTPStatus.BAD_REQUEST, detail)
+        super().on_header(name, value.rstrip(b" \t"))
+
     def on_headers_complete(self) -> None:
         """Check a head, and begin to answer; one that asks for an upgrade is parsed again first."""
         self._upgrades = self.parser.should_upgrade()
@@ -93,6 +109,7 @@ class Connection(HttpToolsProtocol):
         self._check_head()
         self._pending, self._in_head = 0, False
         super().on_headers_complete()
+        self.flow.resume_reading()  # or nobody would notice that the caller leaves
         self.headers = []  # takes the trailers, which nobody reads
 
     def on_body(self, body: bytes) -> None:
@@ -105,6 +122,7 @@ class Connection(HttpToolsProtocol):
         if not self._upgrades:
             self._pending = 0
             super().on_message_complete()
+            self.flow.resume_reading()
 
     def on_response_complete(self) -> None:
         """Answer the next request, or wait for it."""
@@ -118,8 +136,10 @@ class Connection(HttpToolsProtocol):
 
     @property
     def unread(self) -> bool:
-        """Whether more of the last request may arrive."""
-        return self._refused or self._in_head or bool(self.cycle and self.cycle.more_body)
+        """Whether more may arrive: of the last request, or after an answer that was the last."""
+        cycle = self.cycle
+        begun = bool(cycle and (cycle.more_body or not cycle.keep_alive))
+        return self._refused or self._in_head or begun
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
@@ -132,7 +152,7 @@ class Connection(HttpToolsProtocol):
                 return
             except httptools.HttpParserUpgrade as upgrade:
                 data = data[upgrade.args[0] :]
-                self._ignore_upgrade()
+            self._ignore_upgrade()  # not above, or an error would hide its cause
 
     def _ignore_upgrade(self) -> None:
         """Parse a head again without its Upgrade header, which RFC 9110 lets a server ignore.
@@ -160,27 +180,35 @@ class Connection(HttpToolsProtocol):
             raise ProblemError(
                 HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, f"send HTTP/1.1, not HTTP/{version}"
             )
-        hosts, codings = 0, []
-        for name, value in self.headers:
-            if name == b"host":
-                hosts += 1
-            elif name == b"transfer-encoding":
-                codings.append(value.lower())
-        if hosts > 1 or (hosts == 0 and version == "1.1"):
+        self.expect_100_continue &= version == "1.1"
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(hosts) > 1 or (not hosts and version == "1.1"):
             raise ProblemError(
-                HTTPStatus.BAD_REQUEST, f"the request has {hosts or 'no'} Host headers; send one"
+                HTTPStatus.BAD_REQUEST,
+                f"the request has {len(hosts) or 'no'} Host headers; send one",
             )
-        if codings not in ([], [b"chunked"]):
-            detail = "the only Transfer-Encoding here is chunked"
-            raise ProblemError(HTTPStatus.NOT_IMPLEMENTED, detail)
-        if not (self.url.startswith((b"/", b"http://", b"https://")) and self.url.isascii()):
+        if hosts and not HOST.fullmatch(hosts[0]):
+            detail = "the Host header has more than a name or an address, and a port"
+            raise ProblemError(HTTPStatus.BAD_REQUEST, detail)
+        self._check_coding(version)
+        if not (target := TARGET.fullmatch(self.url)):
             raise ProblemError(
                 HTTPStatus.BAD_REQUEST,
                 "the request's target is not a path in ASCII; encode other characters as %XX",
             )
+        self.url = target[1] if target[1].startswith(b"/") else b"/" + target[1]
         if len(self.pipeline) >= PIPELINED:
             detail = f"{PIPELINED} requests wait on this connection; read their answers first"
             raise ProblemError(HTTPStatus.TOO_MANY_REQUESTS, detail)
+
+    def _check_coding(self, version: str) -> None:
+        codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
+        if codings and (version == "1.0" or codings[-1].rpartition(b",")[2].strip() != b"chunked"):
+            detail = "Transfer-Encoding needs HTTP/1.1, and chunked as the last: where does it end?"
+            raise ProblemError(HTTPStatus.BAD_REQUEST, detail)
+        if codings not in ([], [b"chunked"]):
+            detail = "the only Transfer-Encoding here is chunked"
+            raise ProblemError(HTTPStatus.NOT_IMPLEMENTED, detail)
 
     def _too_large(self) -> ProblemError:
         if self._in_head and not self.headers:
@@ -251,14 +279,14 @@ class Connection(HttpToolsProtocol):
 
 
 class _Flow(FlowControl):
-    """Reads no further while requests wait for their answers: they would pile up in memory."""
+    """Reads no further while many requests wait for their answers: they would pile up in memory."""
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection.transport)
         self._pipeline = connection.pipeline
 
     def resume_reading(self) -> None:
-        if not self._pipeline:
+        if len(self._pipeline) < WAITING:
             super().resume_reading()
 
 
@@ -281,7 +309,7 @@ class _Lingering:
         return self._closing or bool(self._transport.is_closing())
 
     def close(self) -> None:
-        """Close, but drop what still arrives for `LINGER` seconds if a request is not complete."""
+        """Close, but drop what still arrives for `LINGER` seconds if more may arrive."""
         if self._closing or not self._connection.unread or self._transport.is_closing():
             self._transport.close()
             return
