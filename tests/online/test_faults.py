@@ -195,9 +195,10 @@ def test_a_broken_version_is_not_taken_and_said_to_be_broken(
         wait_until(lambda: json.loads(server.get("/model")[1])["not_reloaded"] is None)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_sigterm_under_load_fails_no_request(
-    flights_store: Path, tmp_path: Path, workers: str
+def test_a_stop_under_load_fails_no_request(
+    flights_store: Path, tmp_path: Path, workers: str, number: signal.Signals
 ) -> None:
     ready: list[int] = []
 
@@ -210,7 +211,7 @@ def test_sigterm_under_load_fails_no_request(
     with serving(*some, cwd=tmp_path) as server, calling(server.url, 16, call) as callers:
         wait_until(lambda: ready_workers(server) == int(workers))
         wait_until(lambda: all(len(caller.answers) > 20 for caller in callers))
-        server.process.send_signal(signal.SIGTERM)
+        server.process.send_signal(number)
         wait_until(lambda: server.get("/health/ready")[0] == 503)
         ready.append(server.post("/predict", FLIGHT)[0])
         wait_until(lambda: all(caller.closed for caller in callers))

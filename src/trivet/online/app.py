@@ -29,7 +29,7 @@ def create_app(settings: ServeSettings) -> Gate:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        service.drain.on_sigterm()
+        service.drain.on_signals()
         await _first_model(service)
         async with in_background(
             service.live_model.follow(),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+from collections.abc import Callable
+from functools import partial
 from multiprocessing import parent_process
 
 
@@ -19,18 +21,18 @@ class Drain:
         self._seconds = seconds
         self.begun = False
 
-    def on_sigterm(self) -> None:
-        """Drain first, from now on, when SIGTERM arrives; needs a running event loop."""
-        stop = signal.getsignal(signal.SIGTERM)
-        if threading.current_thread() is not threading.main_thread() or not callable(stop):
-            return  # within a test: signals belong to the main thread
-        loop = asyncio.get_running_loop()
+    def on_signals(self) -> None:
+        """Drain first, from now on, when SIGTERM or SIGINT arrives; needs a running event loop."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            stop = signal.getsignal(number)
+            if threading.current_thread() is not threading.main_thread() or not callable(stop):
+                return  # within a test: signals belong to the main thread
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(number, self._begin, partial(stop, number, None))
 
-        def drain() -> None:
-            self.begun = True
-            loop.call_later(self._seconds, stop, signal.SIGTERM, None)
-
-        loop.add_signal_handler(signal.SIGTERM, drain)
+    def _begin(self, stop: Callable[[], object]) -> None:
+        self.begun = True
+        asyncio.get_running_loop().call_later(self._seconds, stop)
 
 
 async def follow_parent() -> None:
