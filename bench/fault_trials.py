@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import re
 import select
 import shutil
 import signal
@@ -20,6 +21,7 @@ from fault_callers import HOST, Callers, LostError, calling, read_answer
 from fault_requests import MODEL, Flights, Maker, Request, get, one_row
 from fault_service import FOLDER, MODELS, Service, has_option, running, wait_for
 
+from trivet.errors import StoreError
 from trivet.model.store import ModelStore
 
 CALLERS = 4
@@ -128,9 +130,11 @@ def both_lost(flights: Flights, full: bool) -> Found:
             os.kill(before[1], signal.SIGKILL)
             begun, count = time.monotonic(), callers.count
             # A new connection waits at the listener until there is a worker to take it.
-            wait_for("callers are answered again", lambda: callers.count > count + 100, None, limit)
+            wait_for(
+                "callers are answered again", lambda: callers.count > count + 100, seconds=limit
+            )
             silent = time.monotonic() - begun
-            wait_for("both are replaced", lambda: _replaced(service, before), None, limit)
+            wait_for("both are replaced", lambda: _replaced(service, before), seconds=limit)
         found = Found("1 time", f"answers again after {silent:.1f} s")
         found.add(callers, CALLERS * 2)
     return found
@@ -142,6 +146,7 @@ def slow_readers(flights: Flights, full: bool) -> Found:
     large = Maker(flights, random.Random(2)).large()  # noqa: S311
     with running("--idle-timeout", str(IDLE)) as service:
         before, _ = service.memory()
+        quiet = _connections(service)
         with calling(service.port, one_row(flights)) as callers, ExitStack() as stack:
             never = [stack.enter_context(_connect(service, 4096)) for _ in range(count)]
             for each in never:
@@ -151,7 +156,9 @@ def slow_readers(flights: Flights, full: bool) -> Found:
                 each.sendall(large.sent)
             after, _ = service.memory()
             faults = _read_slowly(slow, large)
-            wait_for("they are closed", lambda: _connections(service) <= CALLERS + 2, None, 30)
+            wait_for(
+                "they are closed", lambda: _connections(service) <= quiet + CALLERS, seconds=30
+            )
         found = Found(f"{count} never, 20 slowly", f"{_per(before, after, count)}")
         found.faults += faults
         found.add(callers)
@@ -196,7 +203,7 @@ def half_heads(flights: Flights, full: bool) -> Found:
                 each.sendall((request.sent if turn % 2 else b"") + request.sent[:30])
             statuses = {_status(each) for each in half[1::2]}
             begun = time.monotonic()
-            wait_for("all are closed", lambda: all(map(_closed, half)), None, IDLE * 2 + 5)
+            wait_for("all are closed", lambda: all(map(_closed, half)), seconds=IDLE * 2 + 5)
             took = time.monotonic() - begun
         found = Found(f"{count} connections", f"all closed after {took:.1f} s of idle {IDLE} s")
         found.expect(statuses == {200}, f"requests before them were answered with {statuses}")
@@ -234,13 +241,14 @@ def few_files(flights: Flights, full: bool) -> Found:
                 for each in crowd:
                     each.sendall(request.sent)
                 time.sleep(3)
-                answered = sum(_readable(each) for each in crowd)
-            took = wait_for("a new caller is answered", service.answers, None, 10)
+                heard = [each for each in crowd if _poll(each)]
+                answered = sum(_status(each) == 200 for each in heard)
+            took = wait_for("a new caller is answered", service.answers, seconds=10)
         lines = service.log.read_bytes().count(b"\n")
         found = Found(
             f"{count} callers",
-            f"{answered} answered, the rest waited; a new one answered {took:.1f} s after they "
-            f"left; {lines} lines logged",
+            f"{answered} answered, {len(heard) - answered} closed, {count - len(heard)} waiting; a "
+            f"new one answered {took:.1f} s after they left; {lines} lines logged",
         )
         found.expect(lines < 200, f"it logged {lines} lines")
         found.add(callers)
@@ -291,8 +299,8 @@ def full_store(flights: Flights, full: bool) -> Found:
             try:
                 store.promote(MODEL, other)
                 refused = "promoted"
-            except OSError as error:
-                refused = error.strerror or ""
+            except StoreError as error:
+                refused = re.findall(r"\((.*)\)", str(error))[0]
             time.sleep(0.5)
             kept = store.in_use(MODEL)
             filler.unlink()
@@ -453,10 +461,6 @@ def _status(caller: socket.socket) -> int:
             return read_answer(answers)[0]
         except (OSError, LostError):
             return 0
-
-
-def _readable(caller: socket.socket) -> bool:
-    return bool(_poll(caller))
 
 
 def _closed(caller: socket.socket) -> bool:
