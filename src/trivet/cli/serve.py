@@ -40,7 +40,7 @@ from trivet.online.settings import ListenSettings
 @limit("--max-in-flight", "REQUESTS", "Refuse requests beyond this many at once, in each worker.")
 @seconds("--deadline", "Give up on a request after this long.", least=0.1)
 @seconds("--idle-timeout", "Close a connection that sends no request for this long.", least=0.1)
-@seconds("--drain", "After SIGTERM or SIGINT, keep answering for this long while reporting not ready.")
+@seconds("--drain", "After SIGTERM or SIGINT, keep answering, but not ready, for this long.")
 @seconds("--reload-every", "How often to check for a new current version; 0: never.")
 @click.option(
     "--api-key-file", type=FILE, help="Answer only callers with a key from this file, one per line."
