@@ -80,6 +80,12 @@ def test_what_is_sent_gets_these_answers_and_no_other(
             assert f"content-type: {MEDIA_TYPE}" in head
 
 
+def test_a_long_head_is_refused_behind_another_request(small_server: Server) -> None:
+    sent = LIVE.decode() + LIVE.decode().replace("Host", f"X: {'x' * 33_000}\r\nHost")
+    answers = answers_of(small_server, [sent], closes=True)
+    assert [status for status, _, _ in answers] == [200, 431]
+
+
 def test_a_request_that_cannot_be_read_is_counted_and_logged(small_server: Server) -> None:
     before = rejected(small_server, "malformed")
     ((_, head, _),) = answers_of(small_server, ["GET /x HTTP/1.1\r\n\r\n"], closes=True)

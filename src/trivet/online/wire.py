@@ -39,8 +39,9 @@ class Connection(HttpToolsProtocol):
     def __init__(self, settings: ListenSettings, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._max_head, self._idle_timeout = settings.max_head, settings.idle_timeout
-        #: Bytes received since the parser last finished a head, a piece of a body or a request.
-        self._pending = 0
+        #: Bytes received since the parser last finished a head, a piece of a body or a request, but
+        #: without the rest of what arrived with that; and how many arrived last.
+        self._pending = self._arrived = 0
         self._in_head = self._upgrades = self._refused = False
         #: The request that is being answered; `cycle` is the last one that arrived.
         self._answering: Any = None
@@ -65,7 +66,8 @@ class Connection(HttpToolsProtocol):
         """Parse what arrived; drop it if the connection is about to close."""
         if self._refused or self.transport.is_closing():
             return
-        self._pending += len(data)
+        self._arrived = len(data)
+        self._pending += self._arrived
         try:
             self._parse(data)
             if self._pending > self._max_head:
@@ -151,7 +153,7 @@ class Connection(HttpToolsProtocol):
 
     def _check_head(self) -> None:
         """Raise a problem for what the parser takes and RFC 9112 does not."""
-        if self._pending > self._max_head:
+        if self._pending + self._arrived > self._max_head:
             sizes = (len(name) + len(value) + 4 for name, value in self.headers)
             if len(self.url) + sum(sizes) > self._max_head:
                 raise self._too_large()
