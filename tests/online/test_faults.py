@@ -8,6 +8,8 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections import Counter
 from contextlib import suppress
@@ -339,6 +341,16 @@ def test_a_worker_without_room_for_its_metrics_answers(
         assert server.post("/predict", FLIGHT)[0] == 200
         assert server.get("/metrics")[0] == 200
         assert any("no room" in line["message"] for line in server.logs())
+
+
+def test_several_workers_without_a_temporary_directory_say_so(flights_store: Path) -> None:
+    serve = ["serve", *options(flights_store, "--workers", "2", "--port", "0")]
+    code = f"import tempfile; tempfile.tempdir = '/nowhere'; main({serve}, 'trivet')"
+    command = [sys.executable, "-c", f"from trivet.cli.commands import main; {code}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "TMPDIR" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def _fill(disk: Path) -> None:

@@ -68,7 +68,7 @@ def serve(settings: ListenSettings) -> None:
         if workers == 1 and metrics.DIRECTORY not in os.environ:
             uvicorn.Server(config).run(sockets=[listener])
         else:
-            with tempfile.TemporaryDirectory(prefix="trivet-") as directory:
+            with _shared_directory() as directory:
                 metrics.share(directory)
                 _Supervisor(config, sockets=[listener]).run()
 
@@ -81,6 +81,16 @@ class _Supervisor(Multiprocess):
         for process in self.processes:
             process.child_conn.close()  # the worker's own is then the last one
         super().keep_subprocess_alive()
+
+
+def _shared_directory() -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="trivet-")
+    except OSError as error:
+        raise SettingsError(
+            f"several workers need a temporary directory for their metrics ({error.strerror}); "
+            "set TMPDIR to one that can be written to, or --workers 1"
+        ) from error
 
 
 def _listen(host: str, port: int) -> socket.socket:
