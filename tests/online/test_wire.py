@@ -80,9 +80,11 @@ def test_what_is_sent_gets_these_answers_and_no_other(
             assert f"content-type: {MEDIA_TYPE}" in head
 
 
-def test_a_long_head_is_refused_behind_another_request(small_server: Server) -> None:
-    sent = LIVE.decode() + LIVE.decode().replace("Host", f"X: {'x' * 33_000}\r\nHost")
-    answers = answers_of(small_server, [sent], closes=True)
+@pytest.mark.parametrize("first", [50, 20_000, 33_000, 40_000])
+def test_a_long_head_is_refused_behind_another_request(small_server: Server, first: int) -> None:
+    live = LIVE.decode()
+    sent = live + live.replace("Host", f"X: {'x' * 33_000}\r\nHost")
+    answers = answers_of(small_server, [sent[:first], sent[first:]], closes=True)
     assert [status for status, _, _ in answers] == [200, 431]
 
 

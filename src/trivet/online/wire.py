@@ -40,8 +40,10 @@ class Connection(HttpToolsProtocol):
         super().__init__(*args, **options)
         self._max_head, self._idle_timeout = settings.max_head, settings.idle_timeout
         #: Bytes received since the parser last finished a head, a piece of a body or a request, but
-        #: without the rest of what arrived with that; and how many arrived last.
-        self._pending = self._arrived = 0
+        #: without the rest of what arrived with that.
+        self._pending = 0
+        #: How many bytes arrived last, and how many with the start of the head.
+        self._arrived = self._with_start = 0
         self._in_head = self._upgrades = self._refused = False
         #: The request that is being answered; `cycle` is the last one that arrived.
         self._answering: Any = None
@@ -83,7 +85,9 @@ class Connection(HttpToolsProtocol):
             self._refuse(cause)
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """A request begins, or its head is parsed again."""
+        if not self._in_head:
+            self._with_start = self._arrived
         self._in_head = True
         super().on_message_begin()
 
@@ -153,7 +157,7 @@ class Connection(HttpToolsProtocol):
 
     def _check_head(self) -> None:
         """Raise a problem for what the parser takes and RFC 9112 does not."""
-        if self._pending + self._arrived > self._max_head:
+        if self._with_start + self._pending > self._max_head:
             sizes = (len(name) + len(value) + 4 for name, value in self.headers)
             if len(self.url) + sum(sizes) > self._max_head:
                 raise self._too_large()
