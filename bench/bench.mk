@@ -1,4 +1,4 @@
-.PHONY: bench-compiled bench-online bench-large bench-train bench-batch bench-images bench-tables
+.PHONY: bench-compiled bench-online bench-large bench-train bench-batch bench-images bench-tables bench-faults
 
 bench-compiled: train ## compare the compiled model with its pipeline
 	$(BIN)/python bench/compiled.py
@@ -20,3 +20,6 @@ bench-images: setup ## measure image sizes and rebuild times into bench/results/
 
 bench-tables: setup ## train on real tables of many kinds beside a plain script, into bench/results/tables.md
 	$(BIN)/python bench/tables.py
+
+bench-faults: train ## try the service with kills, full disks and odd callers, into bench/results/faults.md: needs root; FULL=--full
+	$(BIN)/python bench/faults.py $(FULL)

@@ -8,8 +8,11 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,11 @@ pytestmark = pytest.mark.slow
 FLIGHT: dict[str, Any] = json.loads((ROOT / "data/flight.json").read_text())
 #: A large body.
 MANY = {"instances": [FLIGHT] * 300}
+
+EVERY_ROUTE = [
+    *("/", "/model", "/metrics", "/docs", "/openapi.json"),
+    *("/health", "/health/live", "/health/ready"),
+]
 
 
 def options(store: ModelStore | Path, *more: str) -> tuple[str, ...]:
@@ -188,9 +196,10 @@ def test_a_broken_version_is_not_taken_and_said_to_be_broken(
         wait_until(lambda: json.loads(server.get("/model")[1])["not_reloaded"] is None)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_sigterm_under_load_fails_no_request(
-    flights_store: Path, tmp_path: Path, workers: str
+def test_a_stop_under_load_fails_no_request(
+    flights_store: Path, tmp_path: Path, workers: str, number: signal.Signals
 ) -> None:
     ready: list[int] = []
 
@@ -203,7 +212,7 @@ def test_sigterm_under_load_fails_no_request(
     with serving(*some, cwd=tmp_path) as server, calling(server.url, 16, call) as callers:
         wait_until(lambda: ready_workers(server) == int(workers))
         wait_until(lambda: all(len(caller.answers) > 20 for caller in callers))
-        server.process.send_signal(signal.SIGTERM)
+        server.process.send_signal(number)
         wait_until(lambda: server.get("/health/ready")[0] == 503)
         ready.append(server.post("/predict", FLIGHT)[0])
         wait_until(lambda: all(caller.closed for caller in callers))
@@ -308,6 +317,40 @@ def test_a_directory_of_metrics_that_was_inherited_is_left_alone(
         assert metrics(server)["trivet_rows_total"] == 1
         assert not list(inherited.iterdir())
     assert server.process.returncode == 0
+
+
+def test_a_disk_that_fills_up_under_the_metrics_ends_no_worker(
+    flights_store: Path, tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(small_disk))
+    with serving(*options(flights_store, "--workers", "2"), cwd=tmp_path) as server:
+        wait_until(lambda: ready_workers(server) == 2)
+        before = workers_of(server.process.pid)
+        _fill(small_disk)
+        statuses = {path: server.get(path)[0] for path in EVERY_ROUTE * 4}
+        assert set(statuses.values()) == {200}, statuses
+        assert workers_of(server.process.pid) == before
+
+
+def test_a_worker_without_room_for_its_metrics_answers(
+    flights_store: Path, tmp_path: Path, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(small_disk))
+    with serving(*options(flights_store, "--workers", "2"), cwd=tmp_path) as server:
+        wait_until(lambda: ready_workers(server) == 2)
+        _fill(small_disk)
+        for worker in workers_of(server.process.pid):
+            os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: server.get("/health/ready")[0] == 200)
+        assert server.post("/predict", FLIGHT)[0] == 200
+        assert server.get("/metrics")[0] == 200
+        assert any("no room" in line["message"] for line in server.logs())
+
+
+def _fill(disk: Path) -> None:
+    with (disk / "filler").open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(1024))
 
 
 def test_memory_is_flat_over_200_000_requests(flights_store: Path, tmp_path: Path) -> None:

@@ -150,6 +150,13 @@ def test_a_body_is_no_request_on_any_route_whatever_the_upgrade(small_server: Se
             assert len(answers) == 1
 
 
+@pytest.mark.parametrize("first", [50, 20_000, 33_000, 40_000])
+def test_a_long_head_is_refused_behind_another_request(small_server: Server, first: int) -> None:
+    sent = LIVE + LIVE.replace(b"Host", b"X: %b\r\nHost" % (b"x" * 33_000))
+    answers = answers_of(small_server, [sent[:first], sent[first:]], closes=True)
+    assert [status for status, _, _ in answers] == [200, 431]
+
+
 def test_a_request_that_cannot_be_read_is_counted_and_logged(small_server: Server) -> None:
     before = rejected(small_server, "malformed")
     ((_, head, _),) = answers_of(small_server, [b"GET /x HTTP/1.1\r\n\r\n"], closes=True)

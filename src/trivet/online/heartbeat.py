@@ -22,7 +22,9 @@ async def beat() -> None:
     """Note the time in a file, until cancelled, if this is one of several workers."""
     if parent_process() is None or DIRECTORY not in os.environ:
         return
-    with _file(os.getpid()).open("wb") as file:  # for good: there may be no descriptor later
+    # The file stays open: there may be no descriptor later. Without room for it there is no beat,
+    # and the worker never counts as silent.
+    with suppress(OSError), _file(os.getpid()).open("wb") as file:
         while True:
             os.pwrite(file.fileno(), b"%020.3f" % time.monotonic(), 0)
             await asyncio.sleep(BEAT_EVERY)

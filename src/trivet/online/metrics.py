@@ -7,6 +7,7 @@ all: the process that starts them calls `share` first.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import values as value_classes
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from trivet.model.artifact import Manifest
@@ -25,7 +27,11 @@ from trivet.rows.arrays import Rows
 from trivet.rows.contract import Contract
 from trivet.rows.values import UNSEEN, column_encoder
 
+logger = logging.getLogger("trivet.online")
+
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+#: The bytes of a worker's files in it: more than 20 routes and 200 features take.
+ROOM = {"counter": 131_072, "histogram": 131_072, "gauge_livesum": 65_536}
 #: Seconds between two updates of what is not counted as it happens.
 COUNT_EVERY = 0.25
 #: Upper bounds of histograms, in seconds: from one stage of a small request to a large request.
@@ -40,6 +46,7 @@ class Metrics:
     """The counters of one worker."""
 
     def __init__(self) -> None:
+        _take_room()
         self._registry = registry = CollectorRegistry()
         counter = partial(Counter, registry=registry)
         histogram = partial(Histogram, registry=registry)
@@ -164,6 +171,26 @@ class RowWatch:
 def share(directory: str) -> None:
     """Make all processes that are started from now on write their metrics to this directory."""
     os.environ[DIRECTORY] = directory
+
+
+def _take_room() -> None:
+    """Fill this worker's files with zeros: on a disk that is full later, it would be killed.
+
+    The files are mapped into memory, where a write that finds no room is a SIGBUS. If there is none
+    from the start, the worker's requests are not counted.
+    """
+    if (directory := os.environ.get(DIRECTORY)) is None:
+        return
+    own = [(Path(directory, f"{kind}_{os.getpid()}.db"), size) for kind, size in ROOM.items()]
+    try:
+        for path, size in own:
+            if not path.exists():
+                path.write_bytes(bytes(size))
+    except OSError as error:
+        logger.error("no room for metrics in %s (%s): a worker counts nothing", directory, error)
+        for path, _ in own:
+            path.unlink(missing_ok=True)
+        value_classes.ValueClass = value_classes.MutexValue  # which is of this process alone
 
 
 def _ranges(contract: Contract) -> tuple[Sequence[float], Sequence[float]]:

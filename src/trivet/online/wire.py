@@ -48,8 +48,11 @@ class Connection(HttpToolsProtocol):
     def __init__(self, settings: ListenSettings, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._max_head, self._idle_timeout = settings.max_head, settings.idle_timeout
-        #: Bytes received since the parser last finished a head, a piece of a body or a request.
+        #: Bytes received since the parser last finished a head, a piece of a body or a request, but
+        #: without the rest of what arrived with that.
         self._pending = 0
+        #: How many bytes arrived last, and how many with the start of the head.
+        self._arrived = self._with_start = 0
         self._in_head = self._upgrades = self._refused = False
         #: The request that is being answered; `cycle` is the last one that arrived.
         self._answering: Any = None
@@ -74,7 +77,8 @@ class Connection(HttpToolsProtocol):
         """Parse what arrived; drop it if the connection is about to close."""
         if self._refused or self.transport.is_closing():
             return
-        self._pending += len(data)
+        self._arrived = len(data)
+        self._pending += self._arrived
         try:
             self._parse(data)
             if self._pending > self._max_head:
@@ -90,7 +94,9 @@ class Connection(HttpToolsProtocol):
             self._refuse(cause)
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """A request begins, or its head is parsed again."""
+        if not self._in_head:
+            self._with_start = self._arrived
         self._in_head = True
         super().on_message_begin()
 
@@ -171,7 +177,7 @@ class Connection(HttpToolsProtocol):
 
     def _check_head(self) -> None:
         """Raise a problem for what the parser takes and RFC 9112 does not."""
-        if self._pending > self._max_head:
+        if self._with_start + self._pending > self._max_head:
             sizes = (len(name) + len(value) + 4 for name, value in self.headers)
             if len(self.url) + sum(sizes) > self._max_head:
                 raise self._too_large()
