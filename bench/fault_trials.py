@@ -19,7 +19,7 @@ from pathlib import Path
 
 from fault_callers import HOST, Callers, LostError, calling, read_answer
 from fault_requests import MODEL, Flights, Maker, Request, get, one_row
-from fault_service import FOLDER, MODELS, Service, has_option, running, wait_for
+from fault_service import FOLDER, MODELS, Service, running, wait_for
 
 from trivet.errors import StoreError
 from trivet.model.store import ModelStore
@@ -31,7 +31,8 @@ TOLD = 3
 IDLE, DEADLINE = 2, 2
 #: How many megabytes the memory may move once the service has warmed up.
 FLAT = 8.0
-HANG_OPTION, HANG, HANG_DEFAULT = "--hang-timeout", 3, 60
+#: Seconds until a worker that hangs is replaced.
+HANG = 3
 
 
 @dataclass
@@ -114,14 +115,14 @@ def interrupted(flights: Flights, full: bool) -> Found:
 
 def stopped(flights: Flights, full: bool) -> Found:
     """SIGSTOP of one of two workers, as one that hangs, under load"""
-    times = 3 if full and _hang_options() else 1
-    return _signalled(flights, signal.SIGSTOP, times, CALLERS, *_hang_options())
+    times = 3 if full else 1
+    return _signalled(flights, signal.SIGSTOP, times, CALLERS, "--hang-timeout", str(HANG))
 
 
 def both_lost(flights: Flights, full: bool) -> Found:
     """SIGSTOP of one of two workers, then `kill -9` of the other"""
-    limit = _hang_seconds() + 10
-    with running(*_hang_options(), workers=2) as service:
+    limit = HANG + 10
+    with running("--hang-timeout", str(HANG), workers=2) as service:
         before = service.workers()
         with calling(service.port, one_row(flights), CALLERS, limit) as callers:
             wait_for("callers are answered", lambda: callers.count > 100)
@@ -367,7 +368,7 @@ def _signalled(
 ) -> Found:
     seconds: list[float] = []
     with running(*options, workers=2) as service:
-        with calling(service.port, one_row(flights), patience=_hang_seconds() + 10) as callers:
+        with calling(service.port, one_row(flights), patience=HANG + 10) as callers:
             for _ in range(times):
                 count, before = callers.count, service.workers()
                 wait_for("callers are answered", lambda: callers.count > count + 200)  # noqa: B023
@@ -386,14 +387,6 @@ def _signalled(
 def _replaced(service: Service, gone: list[int]) -> bool:
     now = service.workers()
     return not set(gone) & set(now) and len(now) == 2 and service.ready_workers() == 2
-
-
-def _hang_options() -> list[str]:
-    return [HANG_OPTION, str(HANG)] if has_option(HANG_OPTION) else []
-
-
-def _hang_seconds() -> int:
-    return HANG if _hang_options() else HANG_DEFAULT
 
 
 def _logged(flights: Flights, full: bool, before: str, disk: str = "") -> Found:
