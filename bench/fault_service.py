@@ -73,12 +73,6 @@ def command_of(pid: int) -> bytes:
         return b""
 
 
-def has_option(name: str) -> bool:
-    """Whether `trivet serve` has an option."""
-    done = subprocess.run([TRIVET, "serve", "--help"], capture_output=True, text=True, check=True)
-    return name in done.stdout
-
-
 @contextmanager
 def running(
     *options: str, models: Path = MODELS, before: str = "", workers: int = 1
