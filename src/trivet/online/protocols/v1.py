@@ -6,21 +6,11 @@ from trivet.online.by_name import asked, error_text, get_at, predict_at, require
 from trivet.online.inference import Headers, Query
 from trivet.online.live_model import Ready
 from trivet.online.payloads import labels_alone, load_json, records_of
-from trivet.online.schemas import JSON, LabelsResponse, Schema, reference
+from trivet.online.schemas import JSON, LabelsResponse, Schema, predict_request, record, reference
 from trivet.online.service import Service
+from trivet.rows.contract import Contract
 
 TAG, MODELS = "KServe V1", "/v1/models"
-#: The schema of a body: that of /predict, or rows of values in the order of the features.
-INSTANCES: Schema = {
-    "anyOf": [
-        reference("PredictRequest"),
-        {
-            "type": "object",
-            "properties": {"instances": {"type": "array", "items": {"type": "array"}}},
-            "required": ["instances"],
-        },
-    ]
-}
 
 
 def add_to(service: Service) -> None:
@@ -34,12 +24,27 @@ def add_to(service: Service) -> None:
         """200 while the model can answer."""
         return {"name": asked(service.require_open(), model).name, "ready": True}
 
+    # First, because the path below matches it, too.
+    path, content = f"{MODELS}/{{model}}:predict", {JSON: {"schema": reference("Instances")}}
+    predict_at(service, TAG, path, parse_instances, content, LabelsResponse)
     get_at(service, TAG, MODELS, models, 401, 503)
     get_at(service, TAG, f"{MODELS}/{{model}}", ready, 401, 404, 503)
-    path, content = f"{MODELS}/{{model}}:predict", {JSON: {"schema": INSTANCES}}
-    predict_at(service, TAG, path, parse_instances, content, LabelsResponse)
+    service.contract_schemas["Instances"] = instances
     service.links["v1"] = MODELS
     service.problems.forms[f"{MODELS}/"] = error_text
+
+
+def instances(contract: Contract) -> Schema:
+    """The schema of a body: that of /predict, but a record may be a list of its values."""
+    values = record(contract)["properties"]
+    features = [values[name] for name in contract.feature_names]
+    size = {"minItems": len(features), "maxItems": len(features)}
+    values_alone = {"type": "array", "prefixItems": features, **size}
+    request = predict_request(contract)
+    request["anyOf"][0]["properties"]["instances"]["items"] = {
+        "anyOf": [reference("Record"), values_alone]
+    }
+    return request | {"title": "Instances"}
 
 
 def parse_instances(headers: Headers, body: bytearray, ready: Ready, model: str) -> Query:
