@@ -14,8 +14,9 @@ from trivet.errors import RecordsRejected
 from trivet.model.artifact import Manifest
 from trivet.model.predictor import Predictions
 from trivet.online.by_name import asked, require_json
-from trivet.online.inference import Headers, Query
+from trivet.online.inference import Query
 from trivet.online.live_model import RawHeaders, Ready
+from trivet.online.negotiation import Headers
 from trivet.online.payloads import answer_columns, load_json
 from trivet.online.problems import ProblemError
 from trivet.online.protocols.v2.tensors import (
