@@ -177,7 +177,9 @@ def _answer(
         if is_binary:
             following.append(binary_of(columns[name], datatypes[name]))
             about["parameters"] = {"binary_data_size": len(following[-1])}
-        outputs.append(about if is_binary else about | {"data": columns[name]})
+        else:
+            about["data"] = columns[name]
+        outputs.append(about)
     content = {"model_name": manifest.name, "model_version": manifest.version, "outputs": outputs}
     text = to_json(content if request_id is None else {"id": request_id, **content})
     if following:
