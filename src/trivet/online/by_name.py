@@ -14,8 +14,9 @@ from starlette.responses import Response
 
 from trivet.model.artifact import Manifest
 from trivet.online.direct import DirectRoute
-from trivet.online.inference import Headers, Query
+from trivet.online.inference import Query
 from trivet.online.live_model import Ready
+from trivet.online.negotiation import Headers
 from trivet.online.payloads import media_type
 from trivet.online.problems import MEANINGS, PREDICTION_FAILURES, ProblemError, Responses
 from trivet.online.schemas import JSON, Problem, Schema, to_json

@@ -15,8 +15,9 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
-from trivet.online.inference import Headers, Inference, Parse, Query
+from trivet.online.inference import Inference, Parse, Query
 from trivet.online.live_model import Ready
+from trivet.online.negotiation import Headers
 from trivet.online.payloads import media_type, parse_predict
 from trivet.online.problems import PREDICTION_FAILURES, failures
 from trivet.online.schemas import CSV, JSON, TEXT, PredictResponse, Schema, reference

@@ -64,7 +64,7 @@ class Gate:
         self._settings, self._metrics = service.settings, service.metrics
         self._deadlines, self._drain = service.deadlines, service.drain
         self._problems = service.problems
-        self._keys = service.keys or None
+        self._keys = service.keys
         self._respond: ASGIApp = self._pass
         if origins := service.settings.cors_origins:
             self._respond = CORSMiddleware(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,7 +22,7 @@ from trivet.model.store import ModelStore
 from trivet.online.batcher import Batcher, EncodedRows
 from trivet.online.live_model import LiveModel, RawHeaders, Ready, unavailable
 from trivet.online.metrics import Metrics
-from trivet.online.negotiation import compressed, expand, headers_of, is_compressed
+from trivet.online.negotiation import Headers, compressed, expand, headers_of, is_compressed
 from trivet.online.other_process import OtherProcess
 from trivet.online.problems import ProblemError
 from trivet.online.schemas import JSON
@@ -40,7 +40,6 @@ BODIES = 16
 #: whatever it asks for, and whether its caller has left.
 READING, REFUSED, LEFT = "trivet.reading", "trivet.refused", "trivet.left"
 
-Headers = Mapping[bytes, bytes]
 #: Where a model is: the directory of its store, its name and version.
 Place = tuple[str | Path, str, str]
 
@@ -131,9 +130,7 @@ class Inference:
 
     async def _receive(self, request: Request, headers: Headers, body: bytearray) -> None:
         """Read the body; refuse it as soon as it is known to be too large, or there is no room."""
-        limit = self._settings.max_body
-        if int(headers.get(b"content-length", 0)) > limit:
-            raise _too_large("body_too_large", f"the body has more than {limit:,} bytes")
+        self._require_room(int(headers.get(b"content-length", 0)))
         more = True
         while more:
             message = await request.receive()
@@ -145,12 +142,17 @@ class Inference:
             chunk = message.get("body", b"")
             body += chunk
             self._held += len(chunk)
-            if len(body) > limit:
-                raise _too_large("body_too_large", f"the body has more than {limit:,} bytes")
-            if self._held > self._room:
-                detail = f"more than {self._room:,} bytes are in flight; try again later"
-                again = {"Retry-After": "1", "Connection": "close"}
-                raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, again, "overload")
+            self._require_room(len(body))
+
+    def _require_room(self, size: int) -> None:
+        """Raise a 413 problem if a body of this size is too large, 503 if all are together."""
+        limit = self._settings.max_body
+        if size > limit:
+            raise _too_large("body_too_large", f"the body has more than {limit:,} bytes")
+        if self._held > self._room:
+            detail = f"more than {self._room:,} bytes are in flight; try again later"
+            again = {"Retry-After": "1", "Connection": "close"}
+            raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, detail, again, "overload")
 
     async def _answer_with_others(
         self, headers: Headers, body: bytearray, ready: Ready, parse: Parse

@@ -20,15 +20,15 @@ from trivet.online.problems import ProblemError
 logger = logging.getLogger("trivet.online")
 
 T = TypeVar("T")
-#: How much the process gives way to its worker, if they share a core: it then gets a tenth of it.
+#: How much the process gives way to its worker, if they share a core: it then gets a fifth of it.
 NICENESS = 5
 
 
 class OtherProcess:
-    """Calls functions in a process, one by one; that starts with the first, and anew if it died.
+    """Calls functions one by one in a process, which the first call starts, or the next if it died.
 
-    It is no fork, so that it holds nothing of the worker's, and no child of `multiprocessing`, so
-    that the script that called `trivet.serve` is not run again. It ends when the worker does.
+    It is not forked, so it holds nothing of the worker's. `multiprocessing` does not start it, or
+    the script that called `trivet.serve` would run again. It ends when the worker does.
     """
 
     def __init__(self) -> None:

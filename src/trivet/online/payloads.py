@@ -17,9 +17,9 @@ import orjson
 from trivet.errors import Fault, RecordsRejected, shortened
 from trivet.model.artifact import Manifest
 from trivet.model.predictor import Predictions
-from trivet.online.inference import Headers, Query
+from trivet.online.inference import Query
 from trivet.online.live_model import Ready
-from trivet.online.negotiation import choose
+from trivet.online.negotiation import Headers, choose
 from trivet.online.problems import ProblemError
 from trivet.online.schemas import CSV, JSON, to_json
 from trivet.rows.contract import Contract

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from trivet.online.direct import Dialect
-from trivet.online.inference import Headers, Query
+from trivet.online.inference import Query
 from trivet.online.live_model import Ready
-from trivet.online.negotiation import choose
+from trivet.online.negotiation import Headers, choose
 from trivet.online.payloads import (
     csv_lines,
     json_answer,

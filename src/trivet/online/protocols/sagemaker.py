@@ -6,9 +6,9 @@ It starts the container with the argument ``serve``, which `trivet serve` takes.
 from __future__ import annotations
 
 from trivet.online.direct import Dialect
-from trivet.online.inference import Headers, Query
+from trivet.online.inference import Query
 from trivet.online.live_model import Ready
-from trivet.online.negotiation import choose
+from trivet.online.negotiation import Headers, choose
 from trivet.online.payloads import csv_lines, json_answer, records_of_csv
 from trivet.online.schemas import CSV, JSON, TEXT
 from trivet.online.service import Service

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from trivet.online.by_name import asked, error_text, get_at, predict_at, require_json
-from trivet.online.inference import Headers, Query
+from trivet.online.inference import Query
 from trivet.online.live_model import Ready
+from trivet.online.negotiation import Headers
 from trivet.online.payloads import labels_alone, load_json, records_of
 from trivet.online.schemas import JSON, LabelsResponse, Schema, predict_request, record, reference
 from trivet.online.service import Service

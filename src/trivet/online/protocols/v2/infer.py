@@ -14,8 +14,9 @@ from trivet.errors import RecordsRejected
 from trivet.model.artifact import Manifest
 from trivet.model.predictor import Predictions
 from trivet.online.by_name import asked, require_json
-from trivet.online.inference import Headers, Query
+from trivet.online.inference import Query
 from trivet.online.live_model import RawHeaders, Ready
+from trivet.online.negotiation import Headers
 from trivet.online.payloads import answer_columns, load_json
 from trivet.online.problems import ProblemError
 from trivet.online.protocols.v2.tensors import (
@@ -176,7 +177,9 @@ def _answer(
         if is_binary:
             following.append(binary_of(columns[name], datatypes[name]))
             about["parameters"] = {"binary_data_size": len(following[-1])}
-        outputs.append(about if is_binary else about | {"data": columns[name]})
+        else:
+            about["data"] = columns[name]
+        outputs.append(about)
     content = {"model_name": manifest.name, "model_version": manifest.version, "outputs": outputs}
     text = to_json(content if request_id is None else {"id": request_id, **content})
     if following:

@@ -7,8 +7,7 @@ binary numbers with a fraction, and empty text in either; other binary values ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -70,7 +69,7 @@ def column_of(tensor: Tensor, binary: memoryview) -> list[Any]:
     Without ``data`` they are in ``binary``. Raises `RecordsRejected` with what is not as shape and
     datatype say, up to `FAULTS_LISTED`.
     """
-    if len(tensor.shape) not in (1, 2) or tensor.shape[1:] not in ([], [1]):
+    if not tensor.shape or tensor.shape[1:] not in ([], [1]):
         raise rejected(tensor.name, "type", "the shape [rows] or [rows, 1]")
     if tensor.data is not None and binary:
         raise rejected(tensor.name, "type", "data, or binary data, not both")
@@ -144,17 +143,15 @@ def _each(
     tensor: Tensor, values: list[Any], convert: Callable[[Any], Any], expected: str
 ) -> list[Any]:
     """The values converted one by one; raises `RecordsRejected` for those that can't be."""
-    try:
-        return [*map(convert, values)]
-    except (ValueError, ArithmeticError):
-        rows = islice(_unfit(values, convert), FAULTS_LISTED)
-        faults = [Fault(row=row, field=tensor.name, code="type", expected=expected) for row in rows]
-        raise RecordsRejected(faults) from None
-
-
-def _unfit(values: list[Any], convert: Callable[[Any], Any]) -> Iterator[int]:
+    converted: list[Any] = []
+    faults: list[Fault] = []
     for row, value in enumerate(values):
         try:
-            convert(value)
+            converted.append(convert(value))
         except (ValueError, ArithmeticError):
-            yield row
+            faults.append(Fault(row=row, field=tensor.name, code="type", expected=expected))
+            if len(faults) == FAULTS_LISTED:
+                break
+    if faults:
+        raise RecordsRejected(faults)
+    return converted
