@@ -71,9 +71,17 @@ def test_an_argument_that_cannot_be_sent_does_not_end_the_process(process: Other
 
 def test_it_outlives_the_signals_that_tell_its_worker_to_stop(process: OtherProcess) -> None:
     before = process.call(os.getpid)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         os.kill(before, number)
     assert process.call(os.getpid) == before
+
+
+def test_it_outlives_them_while_it_starts(process: OtherProcess) -> None:
+    process._start()
+    assert process._process
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        os.kill(process._process.pid, number)
+    assert process.call(os.getpid) == process._process.pid
 
 
 def test_it_gives_way_to_its_worker(process: OtherProcess) -> None:

@@ -20,6 +20,8 @@ from trivet.online.problems import ProblemError
 logger = logging.getLogger("trivet.online")
 
 T = TypeVar("T")
+#: What tells a worker to stop. It first finishes its requests, so the process leaves these waiting.
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 #: How much the process gives way to its worker, if they share a core: it then gets a tenth of it.
 NICENESS = 5
 
@@ -65,18 +67,18 @@ class OtherProcess:
 
     def _start(self) -> None:
         self._connection, theirs = Pipe()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # from its first moment on
         with theirs:
             self._process = Popen(  # noqa: S603 - nothing in it is from a request
                 [sys.executable, "-P", "-m", __name__, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             )
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def main(connection: Connection) -> None:
     """Call what the worker sends, until it has ended."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # the worker first finishes its requests
-        signal.signal(number, signal.SIG_IGN)
     os.nice(NICENESS)
     try:
         while True:
