@@ -11,6 +11,7 @@ from collections.abc import Callable
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from subprocess import Popen
+from threading import Timer
 from typing import Any, TypeVar
 
 from trivet.errors import TrivetError
@@ -30,10 +31,12 @@ class OtherProcess:
     """Calls functions in a process, one by one; that starts with the first, and anew if it died.
 
     It is no fork, so that it holds nothing of the worker's, and no child of `multiprocessing`, so
-    that the script that called `trivet.serve` is not run again. It ends when the worker does.
+    that the script that called `trivet.serve` is not run again. It ends when the worker does, or
+    when a call takes longer than ``patience`` seconds: the next calls would wait for ever.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
         self._process: Popen[bytes] | None = None
         self._connection: Connection
 
@@ -43,7 +46,9 @@ class OtherProcess:
         Raises what it raises, or a 503 problem if the process dies meanwhile.
         """
         if self._process is None or self._process.poll() is not None:
-            self._start()
+            self._process = self._start()
+        too_long = Timer(self._patience, self._process.kill)
+        too_long.start()
         try:
             self._connection.send((function, arguments))
             outcome: T | Exception = self._connection.recv()
@@ -54,6 +59,8 @@ class OtherProcess:
                 "the process for large bodies ended with %s; the next starts another", code
             )
             raise unavailable("the process that read this body died; try again later") from None
+        finally:
+            too_long.cancel()
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
@@ -65,16 +72,18 @@ class OtherProcess:
             self._process.wait()
             self._connection.close()
 
-    def _start(self) -> None:
+    def _start(self) -> Popen[bytes]:
         self._connection, theirs = Pipe()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # from its first moment on
-        with theirs:
-            self._process = Popen(  # noqa: S603 - nothing in it is from a request
-                [sys.executable, "-P", "-m", __name__, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            )
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        try:
+            with theirs:
+                return Popen(  # noqa: S603 - nothing in it is from a request
+                    [sys.executable, "-P", "-m", __name__, str(theirs.fileno())],
+                    pass_fds=[theirs.fileno()],
+                    env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+                )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def main(connection: Connection) -> None:
