@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.conftest import ready_client
+from tests.conftest import ready_client, serving
 from tests.online.asking import ASKED, KEYS, problem
+from tests.online.test_faults import options
+from tests.online.test_wire import answers_of
 from trivet.errors import SettingsError
 from trivet.online.settings import ServeSettings
 
@@ -55,6 +57,16 @@ def test_another_origin_is_not_let_in(shared: TestClient) -> None:
     assert shared.options("/predict", headers={**other, **PREFLIGHT}).status_code == 400
     response = shared.post("/predict", json=ASKED, headers={**other, "x-api-key": KEYS[0]})
     assert "access-control-allow-origin" not in response.headers
+
+
+def test_what_cannot_be_read_is_refused_though_it_looks_like_a_preflight(
+    flights_store: Path, tmp_path: Path
+) -> None:
+    head = b"OPTIONS /predict HTTP/1.1\r\nHost: a\r\nHost: b\r\nOrigin: %b\r\n" % ORIGIN.encode()
+    sent = head + b"Access-Control-Request-Method: POST\r\n\r\n"
+    with serving(*options(flights_store), "--cors-origin", ORIGIN, cwd=tmp_path) as server:
+        answers = answers_of(server, [sent], closes=True)
+        assert [answer[0] for answer in answers] == [400]
 
 
 def test_without_the_option_no_page_is_let_in(client: TestClient) -> None:

@@ -16,7 +16,7 @@ from trivet.online.problems import ProblemError
 
 @pytest.fixture
 def process() -> Iterator[OtherProcess]:
-    process = OtherProcess()
+    process = OtherProcess(patience=60)
     yield process
     process.close()
 
@@ -71,9 +71,26 @@ def test_an_argument_that_cannot_be_sent_does_not_end_the_process(process: Other
 
 def test_it_outlives_the_signals_that_tell_its_worker_to_stop(process: OtherProcess) -> None:
     before = process.call(os.getpid)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         os.kill(before, number)
     assert process.call(os.getpid) == before
+
+
+def test_it_outlives_them_while_it_starts(process: OtherProcess) -> None:
+    process._process = process._start()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        os.kill(process._process.pid, number)
+    assert process.call(os.getpid) == process._process.pid
+
+
+def test_one_that_hangs_is_ended_and_the_next_call_starts_another() -> None:
+    process = OtherProcess(patience=2)
+    before = process.call(os.getpid)
+    os.kill(before, signal.SIGSTOP)
+    with pytest.raises(ProblemError, match="died"):
+        process.call(bytes, bytearray(4_000_000))
+    assert process.call(os.getpid) != before
+    process.close()
 
 
 def test_it_gives_way_to_its_worker(process: OtherProcess) -> None:

@@ -328,7 +328,9 @@ def test_vertex_ai_chooses_port_and_routes(
         assert f"{route}:predict".encode() in server.get("/openapi.json")[1]
 
 
-@pytest.mark.parametrize("route", ["", "predict", "/models/{model}", "http://here/predict"])
+@pytest.mark.parametrize(
+    "route", ["", "predict", "/models/{model}", "http://here/predict", "/a?b", "/a#b"]
+)
 def test_a_route_that_is_no_path_is_refused(route: str) -> None:
     with pytest.raises(SettingsError, match="--predict-route"):
         ServeSettings(predict_route=route)

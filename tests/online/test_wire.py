@@ -157,6 +157,14 @@ def test_a_long_head_is_refused_behind_another_request(small_server: Server, fir
     assert [status for status, _, _ in answers] == [200, 431]
 
 
+def test_long_trailers_are_refused_however_they_arrive(small_server: Server) -> None:
+    head = b"POST /predict HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+    trailers = b"A: %b\r\n\r\n" % (b"x" * 33_000)
+    for sent in ([head + trailers + LIVE], [head, trailers + LIVE]):
+        answers = answers_of(small_server, sent, closes=True)
+        assert [answer[0] for answer in answers] == [431]
+
+
 def test_a_request_that_cannot_be_read_is_counted_and_logged(small_server: Server) -> None:
     before = rejected(small_server, "malformed")
     ((_, head, _),) = answers_of(small_server, [b"GET /x HTTP/1.1\r\n\r\n"], closes=True)

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -90,6 +91,21 @@ def test_a_worker_that_hangs_is_killed_and_replaced(
         wait_until(lambda: _replaced(server, before), 30)
         lines = [line["message"] for line in server.logs() if line["level"] == "error"]
     assert any(line.startswith(f"worker {before[0]} hung for") for line in lines)
+
+
+def test_workers_that_stood_still_with_their_parent_are_not_replaced(
+    flights_store: Path, tmp_path: Path
+) -> None:
+    some = options(flights_store, "--workers", "2", "--hang-timeout", "1")
+    with serving(*some, cwd=tmp_path) as server:
+        wait_until(lambda: ready_workers(server) == 2)
+        before = workers_of(server.process.pid)
+        for number in (signal.SIGSTOP, signal.SIGCONT):
+            for pid in (server.process.pid, *before):  # the parent is the first to go on
+                os.kill(pid, number)
+                time.sleep(0.05)
+            time.sleep(2)
+        assert workers_of(server.process.pid) == before
 
 
 def test_a_worker_without_file_descriptors_says_so_and_goes_on(

@@ -82,7 +82,9 @@ class Gate:
             return
         if root := self._settings.root_path:
             scope = _behind(root, scope)
-        await self._respond(scope, receive, send)
+        # What can't be read is refused, even if it looks like a preflight request.
+        respond = self._pass if REFUSED in scope else self._respond
+        await respond(scope, receive, send)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = _Exchange(scope, send, self._drain)

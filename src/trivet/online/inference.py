@@ -32,6 +32,8 @@ from trivet.rows.arrays import Rows
 #: A body of more bytes than this, about a hundred rows, is answered by another process, so that
 #: other requests don't wait for it. For a smaller one, the way there and back would take longer.
 LARGE = 32_768
+#: Seconds that the other process may take to start, beyond the deadline of the first body.
+STARTS_WITHIN = 10.0
 #: How many times its size a body may expand to, beyond `LARGE`. Real rows expand up to 20 times.
 RATIO = 100
 #: How many bodies of the largest size may be in memory at once.
@@ -90,7 +92,7 @@ class Inference:
 
     def __init__(self, live_model: LiveModel, settings: ServeSettings, metrics: Metrics) -> None:
         self._live_model, self._settings, self._metrics = live_model, settings, metrics
-        self._other_process = OtherProcess()
+        self._other_process = OtherProcess(settings.deadline + STARTS_WITHIN)
         self._thread = ThreadPoolExecutor(1, "large-requests")  # waits for that process
         #: The bytes of all bodies in flight, and their limit. It is so high that only
         #: ``max_in_flight`` limits bodies that are not `LARGE`.

@@ -10,6 +10,7 @@ import socket
 import ssl
 import sys
 import tempfile
+import time
 from contextlib import suppress
 from functools import partial
 from typing import cast
@@ -107,6 +108,8 @@ class _Supervisor(Multiprocess):
         if on_hangup == signal.SIG_IGN:  # as after nohup
             signal.signal(signal.SIGHUP, on_hangup)
         self._hang_timeout, self._keys = hang_timeout, keys
+        #: When it last looked at the workers, and since when it has looked without a long break.
+        self._looked = self._watched_since = time.monotonic()
 
     def keep_subprocess_alive(self) -> None:
         """Replace the workers that have ended, and those whose event loop stands still.
@@ -116,9 +119,10 @@ class _Supervisor(Multiprocess):
         if self.should_exit.is_set():
             return
         self._keys.catch_up()  # a new worker begins with those of this process
+        watched = self._watched()
         for position, worker in enumerate(self.processes):
             pid = worker.pid or 0
-            if (silent := heartbeat.silence(pid)) > self._hang_timeout:
+            if (silent := min(heartbeat.silence(pid), watched)) > self._hang_timeout:
                 logger.error("worker %d hung for %.0f s, so it is killed and replaced", pid, silent)
                 worker.process.kill()
                 worker.join()
@@ -131,6 +135,17 @@ class _Supervisor(Multiprocess):
             logger.warning("worker %d ended with code %s and is replaced", pid, worker.exitcode)
             self.processes[position] = Process(self.config, self.sockets)
             self.processes[position].start()
+
+    def _watched(self) -> float:
+        """Seconds without a break of its own, in which the workers may have stood still, too.
+
+        As after ``docker pause``: they are as healthy as before.
+        """
+        now = time.monotonic()
+        if now - self._looked > (1 + self._hang_timeout) / 2:
+            self._watched_since = now
+        self._looked = now
+        return now - self._watched_since
 
     def handle_hup(self) -> None:
         """Stop, unless there is a file of keys: every process reads that again by itself."""

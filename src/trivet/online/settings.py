@@ -110,7 +110,7 @@ def _require_free(option: str, route: str | None, others: re.Pattern[str]) -> No
     """
     if route is None:
         return
-    if not re.fullmatch(r"/[^{}]*", route):
+    if not re.fullmatch(r"/[^{}?#]*", route):
         raise SettingsError(f"{option} {route}: write it as a path, such as /v1/predict")
     if TAKEN.fullmatch(route) or others.fullmatch(route):
         raise SettingsError(f"{option} {route}: this path is taken; choose another")

@@ -126,6 +126,8 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request arrived in full."""
         if not self._upgrades:
+            if self._size_of_headers() > self._max_head:
+                raise self._too_large()
             self._pending = 0
             super().on_message_complete()
             self.flow.resume_reading()
@@ -177,10 +179,9 @@ class Connection(HttpToolsProtocol):
 
     def _check_head(self) -> None:
         """Raise a problem for what the parser takes and RFC 9112 does not."""
-        if self._with_start + self._pending > self._max_head:
-            sizes = (len(name) + len(value) + 4 for name, value in self.headers)
-            if len(self.url) + sum(sizes) > self._max_head:
-                raise self._too_large()
+        arrived = self._with_start + self._pending  # with what came before it
+        if arrived > self._max_head and len(self.url) + self._size_of_headers() > self._max_head:
+            raise self._too_large()
         version = self.parser.get_http_version()
         if version not in ("1.1", "1.0"):
             raise ProblemError(
@@ -215,6 +216,10 @@ class Connection(HttpToolsProtocol):
         if codings not in ([], [b"chunked"]):
             detail = "the only Transfer-Encoding here is chunked"
             raise ProblemError(HTTPStatus.NOT_IMPLEMENTED, detail)
+
+    def _size_of_headers(self) -> int:
+        """The bytes of the headers, or of the trailers once the head is complete."""
+        return sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def _too_large(self) -> ProblemError:
         if self._in_head and not self.headers:
