@@ -129,7 +129,7 @@ def test_a_training_out_of_memory_ends_with_137_and_publishes_nothing(
     new_project: Callable[..., Project],
 ) -> None:
     project = new_project()
-    train = project.run("docker", "compose", "run", "--rm", "train", MEMORY_LIMIT="150m")
+    train = project.run("docker", "compose", "run", "--rm", "train", MEMORY_LIMIT="100m")
     assert train.returncode == 137
     assert ModelStore(project.folder / "models").names() == []
     assert "published" in project.compose("run", "--rm", "train", MEMORY_LIMIT="600m")
