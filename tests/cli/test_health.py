@@ -39,6 +39,14 @@ def test_no_answer_is_1_and_one_line(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("host", ["two\nlines", "x" * 70, "\u00e9" * 70])
+def test_a_host_that_is_none_is_1_and_no_traceback(tmp_path: Path, host: str) -> None:
+    done = run_trivet("health", "--host", host, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: no answer from ")
+    assert "Traceback" not in done.stderr
+
+
 def test_a_service_that_is_not_ready_is_1_and_one_line(flights_store: Path, tmp_path: Path) -> None:
     options = ["--model", "flights", "--models-dir", str(flights_store), "--drain", "3"]
     options += ["--root-path", "/flights"]

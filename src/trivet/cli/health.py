@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 
 import click
 
@@ -26,17 +26,21 @@ def health(ctx: click.Context, host: str | None, port: int | None) -> None:
     served = serve.make_context("serve", [], parent=ctx.parent).params
     host, port = host or served["host"], port or served["port"]
     where = f"{WHERE.get(host, host)}:{port}"
-    connection = HTTPConnection(WHERE.get(host, host), port, timeout=PATIENCE)
-    if served["tls_cert"]:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        # The certificate is for the name that callers use. Nothing secret is sent.
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        connection = HTTPSConnection(connection.host, port, timeout=PATIENCE, context=context)
     try:
-        connection.request("GET", "/health/ready")
-        answer = connection.getresponse()
+        answer = _ask(WHERE.get(host, host), port, encrypted=bool(served["tls_cert"]))
         body = answer.read(1_000).decode(errors="replace")
-    except (OSError, HTTPException) as error:
+    except (OSError, HTTPException, UnicodeError) as error:
         raise click.ClickException(f"no answer from {where}: {error}") from error
     if answer.status != 200:
         raise click.ClickException(f"{where} answered {answer.status}: {' '.join(body.split())}")
+
+
+def _ask(host: str, port: int, encrypted: bool) -> HTTPResponse:
+    connection = HTTPConnection(host, port, timeout=PATIENCE)
+    if encrypted:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        # The certificate is for the name that callers use. Nothing secret is sent.
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection = HTTPSConnection(host, port, timeout=PATIENCE, context=context)
+    connection.request("GET", "/health/ready")
+    return connection.getresponse()
