@@ -196,6 +196,17 @@ def test_an_answer_that_nobody_waits_for_is_not_counted_as_given(
         assert not [line for line in server.logs() if line["level"] != "info"]
 
 
+def test_a_body_that_breaks_off_is_refused_behind_a_prefix_too(
+    flights_store: Path, tmp_path: Path
+) -> None:
+    body = (ROOT / "data/flight.json").read_bytes()
+    head = b"POST /predict HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    sent = [head + b"%x\r\n%b\r\n" % (len(body), body), b"zz\r\n"]
+    with serving(*options(flights_store, "--root-path", "/models/it"), cwd=tmp_path) as server:
+        answers = answers_of(server, sent, closes=True)
+    assert [status for status, _, _ in answers] == [400]
+
+
 def test_a_connection_without_a_request_is_closed(flights_store: Path, tmp_path: Path) -> None:
     with (
         serving(*options(flights_store, "--idle-timeout", "1"), cwd=tmp_path) as server,

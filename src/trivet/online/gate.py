@@ -81,7 +81,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         if root := self._settings.root_path:
-            scope = _behind(root, scope)
+            _put_behind(root, scope)
         # What can't be read is refused, even if it looks like a preflight request.
         respond = self._pass if REFUSED in scope else self._respond
         await respond(scope, receive, send)
@@ -181,11 +181,14 @@ class Gate:
             access.log(level, "%s %s %d", method, path, status, extra={"facts": facts})
 
 
-def _behind(root: str, scope: Scope) -> Scope:
-    """A request as it came to a proxy, which may have cut ``root`` off the path."""
+def _put_behind(root: str, scope: Scope) -> None:
+    """Make a request what it was for a proxy, which may have cut ``root`` off the path.
+
+    The connection goes on to note in this scope what becomes of the request, so it is no copy.
+    """
     path = path_of(scope)
-    whole = path if path.startswith(f"{root}/") else root + path
-    return {**scope, "root_path": root, "path": whole}
+    scope["path"] = path if path.startswith(f"{root}/") else root + path
+    scope["root_path"] = root
 
 
 class _Exchange:
