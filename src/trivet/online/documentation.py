@@ -33,7 +33,7 @@ def add_documentation(app: FastAPI, service: Service) -> None:
         response = Response(
             to_json(_document(app, service, request.scope.get("root_path", ""))), media_type=JSON
         )
-        return await compressed(response, headers_of(request))
+        return await compressed(response, headers_of(request.scope))
 
     async def docs() -> Response:
         page = get_swagger_ui_html(

@@ -20,6 +20,7 @@ from trivet.errors import RecordsRejected, shortened
 from trivet.online.direct import DirectRoute
 from trivet.online.drain import Drain
 from trivet.online.inference import LEFT, READING, REFUSED
+from trivet.online.negotiation import headers_of
 from trivet.online.problems import ProblemError, path_of
 from trivet.online.service import Service
 
@@ -201,7 +202,7 @@ class _Exchange:
     def __init__(self, scope: Scope, send: Send, drain: Drain) -> None:
         self.started = perf_counter()
         self.scope, self._send, self._drain = scope, send, drain
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.headers = headers_of(scope)
         given = self.headers.get(b"x-request-id", b"")
         self.request_id = given if REQUEST_ID.fullmatch(given) else os.urandom(16).hex().encode()
         self.route: str | None = None

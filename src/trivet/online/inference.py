@@ -102,7 +102,7 @@ class Inference:
     async def answer(self, request: Request, parse: Parse) -> Response:
         """The answer to one request; raises `ProblemError` or `RecordsRejected`."""
         ready = self._live_model.require()
-        headers = headers_of(request)
+        headers = headers_of(request.scope)
         is_gzip = is_compressed(headers)
         body = bytearray()
         try:

@@ -9,14 +9,16 @@ import zlib
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from trivet.online.problems import ProblemError
 
 Headers = Mapping[bytes, bytes]
 Weights = Mapping[str, tuple[float, int]]
 
+#: The key of a request's scope that holds its headers by name.
+HEADERS = "trivet.headers"
 #: Answers of fewer bytes, those to about 80 rows, are not compressed: that would slow them down.
 COMPRESSED_FROM = 8_192
 #: The fastest. The default makes a long answer a tenth smaller, and takes 20 times as long.
@@ -26,16 +28,12 @@ MEMBERS = 100
 WEIGHT = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
 
 
-def headers_of(request: Request) -> Headers:
-    """The headers by name; several lines of one name are one list."""
-    lines: list[tuple[bytes, bytes]] = request.scope["headers"]
-    headers = dict(lines)
-    if len(headers) == len(lines):
-        return headers
-    values: dict[bytes, list[bytes]] = {}
-    for name, value in lines:
-        values.setdefault(name, []).append(value)
-    return {name: b", ".join(each) for name, each in values.items()}
+def headers_of(scope: Scope) -> Headers:
+    """A request's headers by name, made once; several lines of one name are one list."""
+    headers: Headers | None = scope.get(HEADERS)
+    if headers is None:
+        headers = scope[HEADERS] = _joined(scope["headers"])
+    return headers
 
 
 def choose(headers: Headers, *offered: str) -> str:
@@ -104,6 +102,16 @@ async def compressed(response: Response, headers: Headers) -> Response:
         response.headers["content-encoding"] = "gzip"
         response.headers["content-length"] = str(len(response.body))
     return response
+
+
+def _joined(lines: list[tuple[bytes, bytes]]) -> Headers:
+    headers = dict(lines)
+    if len(headers) == len(lines):
+        return headers
+    values: dict[bytes, list[bytes]] = {}
+    for name, value in lines:
+        values.setdefault(name, []).append(value)
+    return {name: b", ".join(each) for name, each in values.items()}
 
 
 def _accepts_gzip(headers: Headers) -> bool:

@@ -49,7 +49,7 @@ def add_routes(service: Service) -> None:
     async def prometheus(request: Request) -> Response:
         """The metrics of all workers, in Prometheus' text format."""
         page = Response(service.metrics.page(), headers={"Content-Type": CONTENT_TYPE_LATEST})
-        return await compressed(page, headers_of(request))
+        return await compressed(page, headers_of(request.scope))
 
     async def index(request: Request) -> dict[str, str]:
         """Paths by name."""
