@@ -22,7 +22,7 @@ Outcome = Predictions | Exception
 ROWS_TOGETHER = 256
 
 
-class _InLine:
+class InLine:
     """A request that is waiting for its outcome."""
 
     __slots__ = ("done", "outcome", "rows")
@@ -33,6 +33,7 @@ class _InLine:
         self.done: asyncio.Future[None] | None = None
 
     def result(self) -> Predictions:
+        """The predictions for its rows; raises what `Predictor.predict` raised."""
         if isinstance(self.outcome, Predictions):
             return self.outcome
         raise self.outcome or RuntimeError("predicted without an outcome")
@@ -46,25 +47,35 @@ class Batcher:
 
     def __init__(self, predictor: Predictor, observe: Callable[[Rows], None]) -> None:
         self._predictor, self._observe = predictor, observe
-        self._line: deque[_InLine] = deque()
+        self._line: deque[InLine] = deque()
 
     async def predict(self, rows: EncodedRows) -> Predictions:
         """The predictions for these rows; raises what `Predictor.predict` raises.
 
         A caller that is cancelled before its batch begins is left out of that batch.
         """
-        mine = _InLine(rows)
-        self._line.append(mine)
+        mine = self.join(rows)
         try:
             await asyncio.sleep(0)  # lets all requests that this turn reads get in line
         except asyncio.CancelledError:
             self._leave(mine)
             raise
-        while mine.outcome is None:
-            self._predict(self._next_batch())
+        if mine.outcome is None:
+            self.predict_line()
         return mine.result()
 
-    def _next_batch(self) -> list[_InLine]:
+    def join(self, rows: EncodedRows) -> InLine:
+        """Put rows in line."""
+        mine = InLine(rows)
+        self._line.append(mine)
+        return mine
+
+    def predict_line(self) -> None:
+        """Predict all that is in line."""
+        while self._line:
+            self._predict(self._next_batch())
+
+    def _next_batch(self) -> list[InLine]:
         line, batch = self._line, [self._line.popleft()]
         size = len(batch[0].rows)
         while line and size + len(line[0].rows) <= ROWS_TOGETHER:
@@ -72,7 +83,7 @@ class Batcher:
             batch.append(line.popleft())
         return batch
 
-    def _predict(self, batch: list[_InLine]) -> None:
+    def _predict(self, batch: list[InLine]) -> None:
         """Give each request its outcome; one that fails does not affect the others."""
         try:
             rows = self._predictor.stack(list(chain.from_iterable(one.rows for one in batch)))
@@ -90,7 +101,7 @@ class Batcher:
             start, end = end, end + len(one.rows)
             one.outcome = together.some(start, end)
 
-    def _leave(self, mine: _InLine) -> None:
+    def _leave(self, mine: InLine) -> None:
         if mine in self._line:
             self._line.remove(mine)
 
@@ -106,9 +117,8 @@ class ThreadBatcher(Batcher):
 
     async def predict(self, rows: EncodedRows) -> Predictions:
         """As `Batcher.predict`."""
-        loop, mine = asyncio.get_running_loop(), _InLine(rows)
+        loop, mine = asyncio.get_running_loop(), self.join(rows)
         mine.done = loop.create_future()
-        self._line.append(mine)
         if not self._busy:
             self._busy = True
             loop.call_soon(self._begin, loop)
