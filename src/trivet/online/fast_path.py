@@ -1,8 +1,8 @@
 """The fast path: a small request to a compiled model is answered on its connection, without ASGI.
 
 All requests that one turn of the event loop reads are predicted together in the next. Whatever is
-not answered with a plain 200 is passed on to the application, which alone refuses, waits and
-compresses: its task, messages and events cost several times what a prediction does.
+not answered with a 200 is passed on to the application, which alone refuses and waits: its task,
+messages and events cost several times what a prediction does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,13 @@ from trivet.online.exchange import Exchange
 from trivet.online.gate import with_defaults
 from trivet.online.inference import Parse, Query, headers_of_answer, read_query
 from trivet.online.live_model import Ready
-from trivet.online.negotiation import ACCEPT_ENCODING, Headers, is_to_be_compressed
+from trivet.online.negotiation import (
+    ACCEPT_ENCODING,
+    GZIPPED,
+    Headers,
+    compress,
+    is_to_be_compressed,
+)
 from trivet.online.service import Service
 
 #: The key of the lifespan's state, and so of each connection's, that holds a worker's fast path.
@@ -183,10 +189,11 @@ class FastPath:
         except Exception:
             self.pass_on(request)
             return
+        added = [*ready.headers, *query.headers, ACCEPT_ENCODING]
         if is_to_be_compressed(body, request.headers):
-            self.pass_on(request)
-            return
-        lines = _lines(query.media_type, (*ready.headers, *query.headers))
+            body = compress(body)  # at once, as a small body has no long answer
+            added.append(GZIPPED)
+        lines = _lines(query.media_type, tuple(added))
         rest = (len(body), lines, request.request_id, body)
         request.caller.answer(b"content-length: %d\r\n%bx-request-id: %b\r\n\r\n%b" % rest)
         written = perf_counter()
@@ -204,5 +211,5 @@ class FastPath:
 @lru_cache(100)
 def _lines(media_type: str, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
     """The lines of an answer's head between its length and the request's id."""
-    own = [*headers_of_answer(media_type, headers), ACCEPT_ENCODING]
+    own = headers_of_answer(media_type, headers)
     return b"".join(b"%b: %b\r\n" % each for each in with_defaults(own))

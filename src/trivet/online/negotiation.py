@@ -25,6 +25,8 @@ COMPRESSED_FROM = 8_192
 LEVEL = 1
 #: The header of all answers that may be compressed.
 ACCEPT_ENCODING = (b"vary", b"accept-encoding")
+#: The header of those that are.
+GZIPPED = (b"content-encoding", b"gzip")
 #: The most parts of a compressed body. Few programs write several; each costs a copy of the rest.
 MEMBERS = 100
 WEIGHT = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
@@ -104,13 +106,18 @@ def is_to_be_compressed(body: bytes | memoryview, headers: Headers) -> bool:
     return gzipped > 0 and gzipped >= _rank(weights, "identity")[0]
 
 
+def compress(body: bytes | memoryview) -> bytes:
+    """A body as gzip."""
+    return gzip.compress(body, LEVEL, mtime=0)
+
+
 async def compressed(response: Response, headers: Headers) -> Response:
     """The response, with its body compressed if that is not small and the caller accepts gzip."""
     response.raw_headers.append(ACCEPT_ENCODING)
     if is_to_be_compressed(response.body, headers):
         # In a thread, so that other requests don't wait for it.
-        response.body = await asyncio.to_thread(gzip.compress, response.body, LEVEL, mtime=0)
-        response.headers["content-encoding"] = "gzip"
+        response.body = await asyncio.to_thread(compress, response.body)
+        response.raw_headers.append(GZIPPED)
         response.headers["content-length"] = str(len(response.body))
     return response
 
