@@ -13,9 +13,8 @@ from concurrent.futures import Executor
 from itertools import chain
 
 from trivet.model.predictor import Predictions, Predictor
-from trivet.rows.arrays import Rows
+from trivet.rows.arrays import EncodedRows, Rows
 
-EncodedRows = list[list[float]]
 Outcome = Predictions | Exception
 
 #: Requests are batched up to this many rows, so that nothing else waits for long.

@@ -19,7 +19,7 @@ from trivet.errors import TrivetError
 from trivet.model.artifact import Manifest
 from trivet.model.predictor import Predictions, Predictor
 from trivet.model.store import ModelStore
-from trivet.online.batcher import Batcher, EncodedRows
+from trivet.online.batcher import Batcher
 from trivet.online.live_model import LiveModel, RawHeaders, Ready, unavailable
 from trivet.online.metrics import Metrics
 from trivet.online.negotiation import Headers, compressed, expand, headers_of, is_compressed
@@ -27,7 +27,7 @@ from trivet.online.other_process import OtherProcess
 from trivet.online.problems import ProblemError
 from trivet.online.schemas import JSON
 from trivet.online.settings import ServeSettings
-from trivet.rows.arrays import Rows
+from trivet.rows.arrays import EncodedRows, Rows
 
 #: A body of more bytes than this, about a hundred rows, is answered by another process, so that
 #: other requests don't wait for it. For a smaller one, the way there and back would take longer.
