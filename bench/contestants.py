@@ -187,6 +187,22 @@ def on_uvicorn(
     )
 
 
+def rsgi() -> Contestant:
+    options = "--interface rsgi --runtime-mode st --runtime-threads 1 --loop uvloop"
+    return Contestant(
+        name="rsgi-bare",
+        environment="fastapi",
+        command=f"granian {options} --working-dir {{peers}} --port {{port}} rsgi_bare:app",
+        path="/predict",
+        body=lambda rows: rows[0],
+        read=None,
+        many=None,
+        how=f"`granian {options}`: a server written in Rust; reads the body, answers fixed bytes; "
+        "no access log",
+        source="rsgi_bare.py",
+    )
+
+
 def probabilities(answer: Any) -> list[float]:
     return [each["probability"] for each in (answer if isinstance(answer, list) else [answer])]
 
@@ -210,5 +226,7 @@ CONTESTANTS = [
     ),
     on_uvicorn(EMPTY, "fastapi_empty", "the same body and answer, nothing predicted"),
     on_uvicorn(BARE, "asgi_bare", "no framework: reads the body, answers fixed bytes"),
+    rsgi(),
 ]
-PEER_NAMES = [each.name for each in CONTESTANTS if each.name not in (TRIVET, EMPTY, BARE)]
+FLOOR_NAMES = [each.name for each in CONTESTANTS if each.read is None]
+PEER_NAMES = [each.name for each in CONTESTANTS if each.environment and each.read]

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
 
-from contestants import BARE, CONTESTANTS, EMPTY, PEER_NAMES, TRIVET, Contestant
+from contestants import BARE, CONTESTANTS, EMPTY, FLOOR_NAMES, PEER_NAMES, TRIVET, Contestant
 from environments import versions
 from figures import GOALS, Goal, apart, medians, short
 
@@ -68,7 +68,7 @@ def render(
         f"|---|{'---:|' * 8}",
         *(table_row(name, found.get(name)) for name in runs),
         "",
-        f"`{EMPTY}` and `{BARE}` predict nothing. Seconds to ready are from the start of the "
+        f"`{'`, `'.join(FLOOR_NAMES)}` predict nothing. Seconds to ready are from the start of the "
         "process to its first answer. Memory is the sum over all processes of a server, after the "
         "load: RSS counts a shared page in each process, PSS divides it among them. "
         f"{spread(runs)}",
