@@ -68,9 +68,10 @@ def render(
         f"|---|{'---:|' * 8}",
         *(table_row(name, found.get(name)) for name in runs),
         "",
-        f"`{'`, `'.join(FLOOR_NAMES)}` predict nothing. Seconds to ready are from the start of the "
-        "process to its first answer. Memory is the sum over all processes of a server, after the "
-        "load: RSS counts a shared page in each process, PSS divides it among them. "
+        f"`{'`, `'.join(FLOOR_NAMES)}` predict nothing. Only servers of the flights model get a "
+        "load of 1,000-row requests. Seconds to ready are from the start of the process to its "
+        "first answer. Memory is the sum over all processes of a server, after the load: RSS "
+        "counts a shared page in each process, PSS divides it among them. "
         f"{spread(runs)}",
     ]
     if errors:
