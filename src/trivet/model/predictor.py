@@ -21,7 +21,7 @@ from trivet.rows.values import FAULTS_LISTED
 TOLERANCE = 1e-9
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Predictions:
     """Predictions for rows, in order.
 

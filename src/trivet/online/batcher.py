@@ -21,7 +21,7 @@ Outcome = Predictions | Exception
 ROWS_TOGETHER = 256
 
 
-class InLine:
+class _Request:
     """A request that is waiting for its outcome."""
 
     __slots__ = ("done", "outcome", "rows")
@@ -46,35 +46,29 @@ class Batcher:
 
     def __init__(self, predictor: Predictor, observe: Callable[[Rows], None]) -> None:
         self._predictor, self._observe = predictor, observe
-        self._line: deque[InLine] = deque()
+        self._line: deque[_Request] = deque()
 
     async def predict(self, rows: EncodedRows) -> Predictions:
         """The predictions for these rows; raises what `Predictor.predict` raises.
 
         A caller that is cancelled before its batch begins is left out of that batch.
         """
-        mine = self.join(rows)
+        mine = self._join(rows)
         try:
             await asyncio.sleep(0)  # lets all requests that this turn reads get in line
         except asyncio.CancelledError:
             self._leave(mine)
             raise
-        if mine.outcome is None:
-            self.predict_line()
+        while mine.outcome is None:
+            self._predict(self._next_batch())
         return mine.result()
 
-    def join(self, rows: EncodedRows) -> InLine:
-        """Put rows in line."""
-        mine = InLine(rows)
+    def _join(self, rows: EncodedRows) -> _Request:
+        mine = _Request(rows)
         self._line.append(mine)
         return mine
 
-    def predict_line(self) -> None:
-        """Predict all that is in line."""
-        while self._line:
-            self._predict(self._next_batch())
-
-    def _next_batch(self) -> list[InLine]:
+    def _next_batch(self) -> list[_Request]:
         line, batch = self._line, [self._line.popleft()]
         size = len(batch[0].rows)
         while line and size + len(line[0].rows) <= ROWS_TOGETHER:
@@ -82,7 +76,7 @@ class Batcher:
             batch.append(line.popleft())
         return batch
 
-    def _predict(self, batch: list[InLine]) -> None:
+    def _predict(self, batch: list[_Request]) -> None:
         """Give each request its outcome; one that fails does not affect the others."""
         try:
             rows = self._predictor.stack(list(chain.from_iterable(one.rows for one in batch)))
@@ -100,7 +94,7 @@ class Batcher:
             start, end = end, end + len(one.rows)
             one.outcome = together.some(start, end)
 
-    def _leave(self, mine: InLine) -> None:
+    def _leave(self, mine: _Request) -> None:
         if mine in self._line:
             self._line.remove(mine)
 
@@ -116,7 +110,7 @@ class ThreadBatcher(Batcher):
 
     async def predict(self, rows: EncodedRows) -> Predictions:
         """As `Batcher.predict`."""
-        loop, mine = asyncio.get_running_loop(), self.join(rows)
+        loop, mine = asyncio.get_running_loop(), self._join(rows)
         mine.done = loop.create_future()
         if not self._busy:
             self._busy = True

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
 from time import perf_counter
 from typing import Protocol
 
-from trivet.online.batcher import InLine
+from trivet.model.predictor import Predictions
 from trivet.online.exchange import Exchange
 from trivet.online.gate import with_defaults
-from trivet.online.inference import Parse, Query, headers_of_answer, read_query
+from trivet.online.inference import Parse, Query, headers_of_answer, records_of_query
 from trivet.online.live_model import Ready
 from trivet.online.negotiation import (
     ACCEPT_ENCODING,
@@ -50,25 +49,21 @@ class Caller(Protocol):
 
 
 class PlainRequest(Exchange):
-    """A request on the fast path; ``body`` is what has arrived of it."""
+    """A request on the fast path; ``body`` is what has arrived of it.
 
-    __slots__ = ("body", "caller", "is_whole", "parse")
+    Once it is whole, ``query`` is what it asks for, ``records`` are the query's, and ``parsing`` is
+    how many seconds it took to read them.
+    """
+
+    __slots__ = ("body", "caller", "is_whole", "parse", "parsing", "query", "records")
 
     caller: Caller
     parse: Parse
     body: bytearray
     is_whole: bool
-
-
-@dataclass(slots=True)
-class _Reading:
-    """A request whose rows are to be predicted, and when its body was looked at and was read."""
-
-    request: PlainRequest
     query: Query
-    rows: InLine
-    began: float
-    parsed: float
+    records: list[object]
+    parsing: float
 
 
 class FastPath:
@@ -131,21 +126,12 @@ class FastPath:
     def answer(self) -> None:
         """Answer all requests whose bodies are there."""
         line, self._line = self._line, []
-        if not line:
-            return  # they had to be answered before this turn
-        ready = self._ready()
-        readings = []
-        for request in line:
-            if reading := ready and self._read(request, ready):
-                readings.append(reading)
-            else:
+        if ready := self._ready():
+            if readable := [request for request in line if self._read(request, ready)]:
+                self._answer_together(readable, ready)
+        else:
+            for request in line:
                 self.pass_on(request)
-        if ready:
-            ready.batcher.predict_line()
-            predicted = perf_counter()
-            for reading in readings:
-                self._answer(reading, ready, predicted)
-                predicted = perf_counter()
 
     def pass_on(self, request: PlainRequest) -> None:
         """Leave a request to the application."""
@@ -172,23 +158,50 @@ class FastPath:
             return None
         return ready
 
-    def _read(self, request: PlainRequest, ready: Ready) -> _Reading | None:
+    def _read(self, request: PlainRequest, ready: Ready) -> bool:
+        """Whether a body could be read; otherwise the application says why not."""
         began = perf_counter()
         try:
-            query, rows = read_query(
-                request.headers, request.body, ready, request.parse, self._settings.max_rows
-            )
-        except Exception:  # which the application finds as well, and says
-            return None
-        return _Reading(request, query, ready.batcher.join(rows), began, perf_counter())
-
-    def _answer(self, reading: _Reading, ready: Ready, predicted: float) -> None:
-        request, query = reading.request, reading.query
-        try:
-            body = query.write(reading.rows.result(), ready.manifest)
+            request.query = request.parse(request.headers, request.body, ready)
+            request.records = records_of_query(request.query, self._settings.max_rows)
         except Exception:
             self.pass_on(request)
+            return False
+        request.parsing = perf_counter() - began
+        return True
+
+    def _answer_together(self, line: list[PlainRequest], ready: Ready) -> None:
+        """Encode, predict and answer; one that can't be does not affect the others."""
+        predictor, began = ready.predictor, perf_counter()
+        try:
+            encoded = predictor.encode([record for each in line for record in each.records])
+            parsed = perf_counter()
+            rows = predictor.stack(encoded)
+            together = predictor.predict(rows)
+        except Exception:
+            if len(line) == 1:
+                self.pass_on(line[0])
+            else:
+                for request in line:
+                    self._answer_together([request], ready)
             return
+        ready.observe(rows)
+        encoding, predicted, end = (parsed - began) / len(line), perf_counter(), 0
+        for request in line:
+            start, end = end, end + len(request.records)
+            if self._answer(request, together.some(start, end), ready):
+                written = perf_counter()
+                stages = request.parsing + encoding, predicted - parsed, written - predicted
+                self._metrics.staged(*stages)
+                predicted = written
+
+    def _answer(self, request: PlainRequest, predictions: Predictions, ready: Ready) -> bool:
+        query = request.query
+        try:
+            body = query.write(predictions, ready.manifest)
+        except Exception:
+            self.pass_on(request)
+            return False
         added = [*ready.headers, *query.headers, ACCEPT_ENCODING]
         if is_to_be_compressed(body, request.headers):
             body = compress(body)  # at once, as a small body has no long answer
@@ -196,12 +209,9 @@ class FastPath:
         lines = _lines(query.media_type, tuple(added))
         rest = (len(body), lines, request.request_id, body)
         request.caller.answer(b"content-length: %d\r\n%bx-request-id: %b\r\n\r\n%b" % rest)
-        written = perf_counter()
-        self._metrics.staged(
-            reading.parsed - reading.began, predicted - reading.parsed, written - predicted
-        )
         self._end(request)
         self._journal.close(request, request.route or "", HTTPStatus.OK)
+        return True
 
     def _end(self, request: PlainRequest) -> None:
         self._open.remove(request)

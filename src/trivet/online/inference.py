@@ -46,7 +46,7 @@ READING, REFUSED, LEFT = "trivet.reading", "trivet.refused", "trivet.left"
 Place = tuple[str | Path, str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Query:
     """What a request asks for: records, to be read once, and the form of their predictions.
 
@@ -236,10 +236,15 @@ def read_query(
 ) -> tuple[Query, EncodedRows]:
     """The query of a body and its encoded rows; raises `ProblemError` or `RecordsRejected`."""
     query = parse(headers, body, ready)
+    return query, ready.predictor.encode(records_of_query(query, max_rows))
+
+
+def records_of_query(query: Query, max_rows: int) -> list[object]:
+    """Its records; raises a 413 problem if there are more than ``max_rows``."""
     records = list(islice(query.records, max_rows + 1))
     if len(records) > max_rows:
         raise _too_large("too_many_rows", f"the body has more than {max_rows:,} records")
-    return query, ready.predictor.encode(records)
+    return records
 
 
 def _write(

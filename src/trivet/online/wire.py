@@ -25,6 +25,8 @@ from trivet.online.negotiation import HEADERS, Headers, joined
 from trivet.online.problems import ProblemError
 from trivet.online.settings import ListenSettings
 
+#: The start of an answer with a 200.
+OK = STATUS_LINE[HTTPStatus.OK]
 #: Seconds for which the rest of a request that was answered early is read and dropped.
 LINGER = 2.0
 #: How many requests may wait on one connection for the answers to those before them.
@@ -60,8 +62,12 @@ class Connection(HttpToolsProtocol):
         #: How many bytes arrived last, and how many with the start of the head.
         self._arrived = self._with_start = 0
         self._in_head = self._upgrades = self._refused = False
+        #: The headers of the last head that was complete.
+        self._lines: list[tuple[bytes, bytes]] = []
         #: The request that the application answers; `cycle` is the last one that arrived for it.
         self._answering: Any = None
+        #: The start of all answers on the fast path, and the headers that it was made from.
+        self._start, self._defaults = OK, self.server_state.default_headers[:0]
         #: The last Host header, once it was checked.
         self._host: bytes | None = None
         #: The request that is on the fast path: the last one that arrived.
@@ -113,14 +119,17 @@ class Connection(HttpToolsProtocol):
         if not self._in_head:
             self._with_start = self._arrived
         self._in_head = True
-        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = b"", [], False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header, or a trailer; the parser leaves the spaces after its value."""
         if not self._in_head and name.lower() == b"connection":
             detail = "a trailer says what becomes of the connection; send that in the head"
             raise ProblemError(HTTPStatus.BAD_REQUEST, detail)
-        super().on_header(name, value.rstrip(b" \t"))
+        name, value = name.lower(), value.rstrip(b" \t")
+        self.headers.append((name, value))
+        if name == b"expect":
+            self.expect_100_continue |= value.lower() == b"100-continue"
 
     def on_headers_complete(self) -> None:
         """Check a head, and begin to answer; one that asks for an upgrade is parsed again first."""
@@ -128,11 +137,13 @@ class Connection(HttpToolsProtocol):
         if self._upgrades:
             return
         headers = joined(self.headers)
-        self._check_head(headers)
+        version = self.parser.get_http_version()
+        self._check_head(headers, version)
         self._pending, self._in_head = 0, False
-        self.scope[HEADERS] = headers
-        self._plain = self._begin_plain(headers)
+        self._lines = self.headers
+        self._plain = self._begin_plain(headers) if version == "1.1" else None
         if self._plain is None:
+            self._open_scope()
             super().on_headers_complete()
             self.flow.resume_reading()  # or nobody would notice that the caller leaves
         self.headers = []  # takes the trailers, which nobody reads
@@ -148,7 +159,7 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request arrived in full."""
         if not self._upgrades:
-            if self._size_of_headers() > self._max_head:
+            if self.headers and self._size_of_headers() > self._max_head:
                 raise self._too_large()
             self._pending = 0
             if self._plain:
@@ -169,8 +180,11 @@ class Connection(HttpToolsProtocol):
 
     def answer(self, rest: bytes) -> None:
         """Answer the plain request with a 200; ``rest`` is all but the status and the date."""
-        defaults = b"".join(b"%b: %b\r\n" % each for each in self.server_state.default_headers)
-        self.transport.write(b"%b%b%b" % (STATUS_LINE[HTTPStatus.OK], defaults, rest))
+        defaults = self.server_state.default_headers  # uvicorn makes them anew each second
+        if defaults is not self._defaults:
+            self._defaults = defaults
+            self._start = OK + b"".join(b"%b: %b\r\n" % each for each in defaults)
+        self.transport.write(self._start + rest)
         self._plain, self._idle_since = None, self.loop.time()
         self.server_state.total_requests += 1
 
@@ -229,6 +243,13 @@ class Connection(HttpToolsProtocol):
         """Whether all requests that arrived for the application are answered."""
         return self.cycle is None or self.cycle.response_complete
 
+    def _open_scope(self) -> None:
+        """Make what the application sees of the request: the fast path does without."""
+        head = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = head
+        self.scope["headers"], self.scope[HEADERS] = self._lines, joined(self._lines)
+
     def _begin_plain(self, headers: Headers) -> PlainRequest | None:
         """The request whose head has arrived, if the fast path takes it."""
         parser = self.parser
@@ -236,19 +257,17 @@ class Connection(HttpToolsProtocol):
             not self._is_free
             or self.flow.write_paused
             or parser.get_method() != b"POST"
-            or parser.get_http_version() != "1.1"
             or not parser.should_keep_alive()
         ):
             return None
         client = self.client[0] if self.client else None
         return self._fast_path.begin(self, client, self.url, headers)
 
-    def _check_head(self, headers: Headers) -> None:
+    def _check_head(self, headers: Headers, version: str) -> None:
         """Raise a problem for what the parser takes and RFC 9112 does not."""
         arrived = self._with_start + self._pending  # with what came before it
         if arrived > self._max_head and len(self.url) + self._size_of_headers() > self._max_head:
             raise self._too_large()
-        version = self.parser.get_http_version()
         if version not in ("1.1", "1.0"):
             raise ProblemError(
                 HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, f"send HTTP/1.1, not HTTP/{version}"
@@ -316,12 +335,11 @@ class Connection(HttpToolsProtocol):
     def _begin_refusal(self, problem: ProblemError) -> None:
         if not self._in_head:
             self.on_message_begin()
-        self._in_head = False
+        self._in_head, self._lines = False, self.headers
         path = self.url[:1000].partition(b"?")[0]
-        self.scope[REFUSED] = problem
         method = self.parser.get_method().decode() if path else ""
         is_free, self.cycle = self._is_free, self._new_cycle(method, path, keep_alive=False)
-        self.cycle.more_body = False
+        self.cycle.more_body, self.cycle.scope[REFUSED] = False, problem
         if is_free:
             self._start_asgi_task(self.cycle, self.app)
         else:
@@ -329,6 +347,7 @@ class Connection(HttpToolsProtocol):
 
     def _new_cycle(self, method: str, path: bytes, keep_alive: bool) -> RequestResponseCycle:
         """What uvicorn answers a request with, whose scope has all but these."""
+        self._open_scope()
         self.scope |= {
             "method": method,
             "path": path.decode("latin-1"),
@@ -382,8 +401,9 @@ class _Lingering:
     A socket that is closed while there is more to read is reset, and the answer may be lost.
     """
 
-    def __init__(self, transport: asyncio.BaseTransport, connection: Connection) -> None:
-        self._transport: Any = transport
+    def __init__(self, transport: Any, connection: Connection) -> None:
+        self._transport = transport
+        self.write = transport.write
         self._connection = connection
         self._closing = False
 
