@@ -57,9 +57,10 @@ class Service:
         return int(sum(float(line.rpartition(" ")[2]) for line in info))
 
     def workers(self) -> list[int]:
-        """The processes that answer where there are several: spawned, not helpers."""
+        """The processes that answer where there are several: a fork server has forked them."""
         children = descendants(self.process.pid)[1:]
-        return [pid for pid in children if b"spawn_main" in command_of(pid)]
+        forked = [pid for pid in children if b"forkserver" in command_of(pid)]
+        return [pid for server in forked for pid in descendants(server)[1:] if pid in forked]
 
     def memory(self) -> tuple[float, float]:
         """Megabytes of the service and all its workers: PSS, and RSS."""

@@ -6,8 +6,13 @@ from pathlib import Path
 
 
 def workers_of(process: int) -> list[int]:
-    """The processes that a service's parent has started and that answer: spawned, not helpers."""
-    return [pid for pid in _children(process) if b"spawn_main" in command(pid)]
+    """The processes that answer, which are forked for a service's parent."""
+    return [pid for server in fork_servers(process) for pid in _children(server)]
+
+
+def fork_servers(process: int) -> list[int]:
+    """The process that forks the workers of a service's parent, if there is one."""
+    return [pid for pid in _children(process) if b"forkserver" in command(pid)]
 
 
 def other_processes(worker: int) -> set[int]:

@@ -18,7 +18,7 @@ import pytest
 
 from tests.conftest import NOVEMBER, ROOT, Server, encoded, serving, wait_until
 from tests.online.callers import Caller, calling
-from tests.online.processes import command, other_processes, workers_of
+from tests.online.processes import command, fork_servers, other_processes, workers_of
 from trivet.model.predictor import Predictor
 from trivet.model.store import ModelStore
 from trivet.rows.values import to_record
@@ -279,6 +279,20 @@ def test_a_worker_that_dies_while_it_is_waited_for_is_replaced_at_once(
         time.sleep(1)  # it is asked every 0.5 s whether it lives, and may take 60 s to say so
         os.kill(before[0], signal.SIGKILL)
         wait_until(lambda: len(set(workers_of(server.process.pid)) - set(before)) == 1, 30)
+
+
+def test_workers_are_replaced_when_the_process_that_forks_them_is_killed(
+    flights_store: Path, tmp_path: Path
+) -> None:
+    with serving(*options(flights_store, "--workers", "2"), cwd=tmp_path) as server:
+        wait_until(lambda: ready_workers(server) == 2)
+        before = workers_of(server.process.pid)
+        (forks,) = fork_servers(server.process.pid)
+        os.kill(forks, signal.SIGKILL)
+        wait_until(lambda: not any(map(command, before)))
+        wait_until(lambda: len(workers_of(server.process.pid)) == 2)
+        wait_until(lambda: ready_workers(server) == 2)
+        assert server.post("/predict", FLIGHT)[0] == 200
 
 
 def test_workers_end_when_their_parent_is_killed(flights_store: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -42,8 +43,12 @@ class Drain:
 
 
 async def follow_parent() -> None:
-    """Stop as on SIGTERM if this worker's parent process is killed: it could not pass that on."""
+    """Stop as on SIGTERM if the process that started this worker is killed, or forked it for that.
+
+    The former could not pass a signal on; to the latter, the worker is lost.
+    """
+    forked_by = os.getppid()
     if parent := parent_process():
-        while parent.is_alive():
+        while parent.is_alive() and os.getppid() == forked_by:
             await asyncio.sleep(1)
         signal.raise_signal(signal.SIGTERM)

@@ -6,14 +6,13 @@ import asyncio
 import logging
 import re
 from base64 import b64decode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from hmac import compare_digest
 from pathlib import Path
 
 from trivet.errors import SettingsError
-from trivet.online.negotiation import Headers
 from trivet.online.settings import KEY, ServeSettings
 
 logger = logging.getLogger("trivet.online")
@@ -38,7 +37,7 @@ class Keys:
         """Whether callers need a key."""
         return bool(self._known)
 
-    def admit(self, headers: Headers) -> str | None:
+    def admit(self, headers: Mapping[bytes, bytes]) -> str | None:
         """The name of the key in a request's headers; None if there is none that is known."""
         given = [sha256(key.strip()).digest() for key in _given(headers)]
         # Compare with every key, each in constant time, so that timing reveals nothing.
@@ -101,7 +100,7 @@ def read_keys(path: Path) -> dict[bytes, str]:
     return keys
 
 
-def _given(headers: Headers) -> Iterator[bytes]:
+def _given(headers: Mapping[bytes, bytes]) -> Iterator[bytes]:
     """What may be a key: a platform's own Authorization may stand beside X-API-Key."""
     yield headers.get(b"x-api-key", b"")
     scheme, _, credentials = headers.get(b"authorization", b"").partition(b" ")

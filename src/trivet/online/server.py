@@ -1,9 +1,13 @@
-"""The process, or processes: uvicorn runs the app in one worker or in several."""
+"""The process, or processes: uvicorn runs the app in one worker or in several.
+
+The process that starts several workers imports neither the app nor FastAPI.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import multiprocessing
 import os
 import signal
 import socket
@@ -13,9 +17,11 @@ import tempfile
 import time
 from contextlib import suppress
 from functools import partial
-from typing import cast
+from typing import Literal, cast
 
 import uvicorn
+from uvicorn._subprocess import subprocess_started
+from uvicorn._types import ASGIApplication
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
@@ -23,14 +29,14 @@ from trivet.cpus import worker_count
 from trivet.errors import SettingsError
 from trivet.model.store import ModelStore
 from trivet.online import heartbeat, metrics
-from trivet.online.app import create_app
 from trivet.online.keys import Keys
 from trivet.online.logs import logging_config
 from trivet.online.settings import ListenSettings
-from trivet.online.wire import Connection
 
 logger = logging.getLogger("trivet.online")
 
+#: Forks workers from a process that has imported what they need, and has no threads: this one has.
+FORK_SERVER = multiprocessing.get_context("forkserver")
 LOOPBACK = ("127.0.0.1", "::1")
 #: Seconds that requests in flight may take once the service stops listening.
 GRACE = 20
@@ -49,18 +55,7 @@ def serve(settings: ListenSettings) -> None:
     workers, keys = worker_count(settings.workers), Keys(settings)
     if settings.tls_cert:
         tls_context(settings)
-    config = uvicorn.Config(
-        partial(create_app, settings, keys),
-        factory=True,
-        workers=workers,
-        server_header=False,
-        access_log=False,
-        http=cast(type[asyncio.Protocol], partial(Connection, settings)),
-        ws="none",
-        timeout_graceful_shutdown=GRACE,
-        log_config=logging_config(settings.log_level),
-        ssl_context_factory=partial(tls_context, settings) if settings.tls_cert else None,
-    )
+    config = _Config(settings, keys, workers)
     # uvicorn raises the signal again once all requests are finished: that is a success.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
@@ -79,7 +74,53 @@ def serve(settings: ListenSettings) -> None:
         else:
             with _directory_for_metrics() as directory:
                 metrics.share(directory)
+                tempfile.tempdir = directory  # where the fork server listens
                 _Supervisor(config, listener, keys, settings.hang_timeout).run()
+
+
+class _Config(uvicorn.Config):
+    """What a worker runs; it loads that itself."""
+
+    def __init__(self, settings: ListenSettings, keys: Keys, workers: int) -> None:
+        self._settings = settings
+        super().__init__(
+            partial(_app, settings, keys),
+            factory=True,
+            workers=workers,
+            server_header=False,
+            access_log=False,
+            ws="none",
+            timeout_graceful_shutdown=GRACE,
+            log_config=logging_config(settings.log_level),
+            ssl_context_factory=partial(tls_context, settings) if settings.tls_cert else None,
+        )
+
+    def load(self) -> None:
+        """Import the app and the protocol."""
+        self.http = _connection(self._settings)
+        super().load()
+
+
+def _app(settings: ListenSettings, keys: Keys) -> ASGIApplication:
+    from trivet.online.app import create_app
+
+    return cast(ASGIApplication, create_app(settings, keys))
+
+
+def _connection(settings: ListenSettings) -> Literal["httptools"] | type[asyncio.Protocol]:
+    """What parses and answers on a connection: `trivet.online.wire`, or uvicorn alone."""
+    try:
+        from trivet.online.wire import Connection
+    except ImportError as error:
+        logger.warning(
+            "uvicorn %s is not one that the fast path knows (%s): requests are answered, but "
+            "slower, and heads and idle connections have no limits; requirements.txt names one "
+            "that it knows",
+            uvicorn.__version__,
+            error,
+        )
+        return "httptools"
+    return cast(type[asyncio.Protocol], partial(Connection, settings))
 
 
 def tls_context(settings: ListenSettings, *_: object) -> ssl.SSLContext:
@@ -97,6 +138,17 @@ def tls_context(settings: ListenSettings, *_: object) -> ssl.SSLContext:
     return context
 
 
+class _Worker(Process):
+    """A worker that shares the memory of what was imported before it was forked."""
+
+    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+        super().__init__(config, sockets)
+        arguments = {"config": config, "target": self.target, "sockets": sockets}
+        self.process = FORK_SERVER.Process(  # type: ignore[assignment] # uvicorn's is spawned
+            target=subprocess_started, kwargs={**arguments, "stdin_fileno": None}
+        )
+
+
 class _Supervisor(Multiprocess):
     """Starts the workers, and replaces those that end or hang."""
 
@@ -110,6 +162,11 @@ class _Supervisor(Multiprocess):
         self._hang_timeout, self._keys = hang_timeout, keys
         #: When it last looked at the workers, and since when it has looked without a long break.
         self._looked = self._watched_since = time.monotonic()
+
+    def init_processes(self) -> None:
+        """Start the workers."""
+        FORK_SERVER.set_forkserver_preload(["trivet.online.app", "trivet.online.wire"])
+        self.processes = [self._start() for _ in range(self.processes_num)]
 
     def keep_subprocess_alive(self) -> None:
         """Replace the workers that have ended, and those whose event loop stands still.
@@ -133,8 +190,12 @@ class _Supervisor(Multiprocess):
                 self.should_exit.set()
                 return
             logger.warning("worker %d ended with code %s and is replaced", pid, worker.exitcode)
-            self.processes[position] = Process(self.config, self.sockets)
-            self.processes[position].start()
+            self.processes[position] = self._start()
+
+    def _start(self) -> Process:
+        worker = _Worker(self.config, self.sockets)
+        worker.start()
+        return worker
 
     def _watched(self) -> float:
         """Seconds without a break of its own, in which the workers may have stood still, too.

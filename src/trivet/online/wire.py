@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from http import HTTPStatus
+from inspect import isfunction
 from typing import Any
 
 import httptools
@@ -39,6 +41,36 @@ HOST = re.compile(rb"(?:[-\w.~!$&'()*+,;=%]*|\[[\da-f:.]+\])(?::\d*)?", re.IGNOR
 TARGET = re.compile(
     rb"(?:(?=/)|https?://(?=[^/?:])%b(?=[/?]|$))([!-\"$-~]*)" % HOST.pattern, re.IGNORECASE
 )
+
+
+#: What this module uses of uvicorn's classes, which no document promises.
+USED = {
+    HttpToolsProtocol: {
+        *("app", "app_state", "client", "cycle", "expect_100_continue", "flow", "headers", "loop"),
+        *("access_logger", "logger", "parser", "pipeline", "scope", "server_state", "transport"),
+        *("connection_lost", "connection_made", "data_received", "on_body", "on_header"),
+        *("on_headers_complete", "on_message_begin", "on_message_complete"),
+        *("on_response_complete", "shutdown", "_start_asgi_task", "url"),
+    },
+    RequestResponseCycle: {
+        *("access_log", "access_logger", "app", "body", "default_headers", "disconnected"),
+        *("expect_100_continue", "flow", "keep_alive", "logger", "message_event", "more_body"),
+        *("on_response", "response_complete", "run_asgi", "scope", "transport"),
+    },
+    FlowControl: {"pause_reading", "resume_reading", "write_paused"},
+}
+
+
+def require_known(used: Mapping[type, set[str]]) -> None:
+    """Raise `ImportError` if a class has not all the methods, attributes and arguments in use."""
+    for each, names in used.items():
+        codes = [made.__code__ for made in vars(each).values() if isfunction(made)]
+        known = {name for code in codes for name in (*code.co_names, *code.co_varnames)}
+        if missing := names - known - vars(each).keys():
+            raise ImportError(f"its {each.__name__} has no {min(missing)}")
+
+
+require_known(USED)
 
 
 class Connection(HttpToolsProtocol):

@@ -39,7 +39,7 @@ ROW_LABELS = frozenset({"", "Unnamed: 0", "__index_level_0__"})
 class Frozen(BaseModel):
     """A value that is stored in a file: immutable, and strict about unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Column(Frozen):
