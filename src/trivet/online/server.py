@@ -74,7 +74,6 @@ def serve(settings: ListenSettings) -> None:
         else:
             with _directory_for_metrics() as directory:
                 metrics.share(directory)
-                tempfile.tempdir = directory  # where the fork server listens
                 _Supervisor(config, listener, keys, settings.hang_timeout).run()
 
 
@@ -165,6 +164,8 @@ class _Supervisor(Multiprocess):
 
     def init_processes(self) -> None:
         """Start the workers."""
+        if os.access(SHARED_MEMORY, os.W_OK):
+            tempfile.tempdir = SHARED_MEMORY  # it listens there: other paths may be too long
         FORK_SERVER.set_forkserver_preload(["trivet.online.app", "trivet.online.wire"])
         self.processes = [self._start() for _ in range(self.processes_num)]
 
