@@ -60,12 +60,14 @@ def measure(contestant: Contestant, case: Case, seconds: int) -> Figures:
         server.load(contestant.path, one, CONNECTIONS, WARM_UP)
         crowd = server.load(contestant.path, one, CONNECTIONS, seconds)
         alone = server.load(contestant.path, one, 1, seconds)
+        small, _ = server.memory()
         rows = math.nan
         if contestant.many:
             check(contestant, server.ask(contestant.many, many), case.expected)
         if contestant.many and contestant.model == FLIGHTS:
             rows = len(case.rows) * server.load(contestant.many, many, 1, seconds).rate
-        return Figures(crowd.rate, crowd.p50, crowd.p99, alone.p50, rows, ready, *server.memory())
+        memory = small, *server.memory()
+        return Figures(crowd.rate, crowd.p50, crowd.p99, alone.p50, rows, ready, *memory)
 
 
 def write_body(contestant: Contestant, rows: list[Row]) -> Path:
