@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def test_every_command_and_option_has_help(path: str, command: click.Command) ->
 def test_the_commands_are_the_three_legs_and_the_store() -> None:
     assert {path for path, _ in commands(main)} == {
         *("trivet train", "trivet batch-predict", "trivet serve", "trivet health", "trivet models"),
-        *(f"trivet models {name}" for name in ("list", "show", "promote", "rollback")),
+        *(f"trivet models {name}" for name in ("list", "show", "promote", "rollback", "history")),
     }
 
 
@@ -322,6 +323,27 @@ def test_rollback_names_what_it_passes_over(two_versions: ModelStore, tmp_path: 
     assert re.fullmatch(
         f"passed over: models/flights/{first}/report.md: its SHA-256 .*\n", result.stderr
     )
+
+
+def test_the_history_says_when_which_version_by_what_and_why(
+    two_versions: ModelStore, tmp_path: Path
+) -> None:
+    store = ModelStore(tmp_path / "models")
+    shutil.copytree(two_versions.root, store.root)
+    first = store.in_use("flights")
+    (second,) = set(store.versions("flights")) - {first}
+    (store.root / "flights/history.jsonl").unlink()
+    run = partial(run_trivet, "models", cwd=tmp_path, TRIVET_MODELS_PROMOTE_MODEL="flights")
+    run("promote", second, "--reason", "fewer false\nalarms")
+    run("promote", second, "--reason", "is current already")
+    run("rollback", "--model", "flights")
+    lines = run("history", "--model", "flights").stdout.splitlines()
+    time = r"\d{4}-\d\d-\d\d \d\d:\d\dZ"
+    assert re.fullmatch(rf"{time}  {second} -> {first}  by hand: rolled back", lines[0])
+    assert re.fullmatch(rf"{time}  {first} -> {second}  by hand: fewer false alarms", lines[1])
+    assert len(lines) == 2
+    refused = run("history", "--model", "flight")
+    assert "no model 'flight' in this store; did you mean 'flights'?" in refused.stderr
 
 
 def test_promote_and_rollback_by_command(flights_store: Path, tmp_path: Path) -> None:

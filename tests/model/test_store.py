@@ -6,11 +6,14 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import wait_until
 from trivet.cli.listing import describe
 from trivet.errors import ArtifactError, StoreError
 from trivet.model.artifact import Artifact, Draft
@@ -238,6 +241,73 @@ ModelStore(Path({str(store.root)!r})).publish("m", "d", draft.write)
         store.artifact("m", version).verify_files()
     assert publish(store, "e", flights)
     assert store.artifact("m").manifest.version == "e"
+
+
+def steps(store: ModelStore) -> list[tuple[str | None, str, str, str]]:
+    return [(each.before, each.version, each.by, each.why) for each in store.promotions("m")]
+
+
+def test_each_promotion_is_in_the_history(store: ModelStore) -> None:
+    store.promote("m", "a", "as before")
+    store.promote("m", "a", "nothing changes")
+    store.promote("m", "b", "passed", by="gate")
+    store.rollback("m")
+    assert steps(store) == [
+        (None, "a", "train", ""),
+        ("a", "b", "train", ""),
+        ("b", "c", "train", ""),
+        ("c", "a", "hand", "as before"),
+        ("a", "b", "gate", "passed"),
+        ("b", "a", "hand", "rolled back"),
+    ]
+
+
+def test_a_line_that_was_cut_short_costs_no_other(store: ModelStore) -> None:
+    before = steps(store)
+    with (store.root / "m/history.jsonl").open("a") as file:
+        file.write('{"when":"2026-')
+    assert steps(store) == before
+    store.promote("m", "a")
+    assert steps(store) == [*before, ("c", "a", "hand", "")]
+
+
+PROMOTE = """
+import sys
+from trivet.model.store import ModelStore
+store = ModelStore(sys.argv[1])
+for _ in range(int(sys.argv[2])):
+    for version in sys.argv[3]:
+        store.promote("m", version)
+"""
+
+
+def promoting(store: ModelStore, times: int, versions: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", PROMOTE, store.root, str(times), versions])
+
+
+def test_promotions_at_once_are_all_in_the_history_and_follow_each_other(store: ModelStore) -> None:
+    for process in [promoting(store, 30, "ab"), promoting(store, 30, "bc")]:
+        assert process.wait() == 0
+    done = steps(store)
+    assert len(done) > 60
+    assert all(after[0] == before[1] for before, after in pairwise(done))
+    assert done[-1][1] == store.in_use("m")
+
+
+@pytest.mark.slow
+def test_a_kill_during_promotions_leaves_the_history_readable(store: ModelStore) -> None:
+    for wait in range(8):
+        (store.root / "m/history.jsonl").unlink()
+        process = promoting(store, 10_000, "abc")
+        wait_until(lambda: (store.root / "m/history.jsonl").exists())
+        time.sleep(wait / 100)
+        process.kill()
+        process.wait()
+        current, done = store.in_use("m"), steps(store)
+        assert current in done[-1][:2], "the last one was made, or the kill prevented it"
+        store.promote("m", "b" if current == "a" else "a")
+        assert steps(store)[: len(done)] == done
+        assert steps(store)[-1][0] == current
 
 
 def test_a_store_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from trivet.errors import StoreError, TrivetError
+from trivet.model.history import Promotion
 from trivet.model.store import EMPTY, ModelStore
+
+#: How times are printed, in UTC.
+MINUTE = "%Y-%m-%d %H:%MZ"
 
 
 def describe(store: ModelStore, only: str | None = None) -> list[str]:
@@ -32,6 +36,13 @@ def describe(store: ModelStore, only: str | None = None) -> list[str]:
     return lines + notes
 
 
+def tell(promotion: Promotion) -> str:
+    """A promotion as one line: time, the versions before and after, by what, and why."""
+    why = " ".join(promotion.why.split())  # a reason may have been given in several lines
+    versions = f"{promotion.before or '-'} -> {promotion.version}"
+    return f"{promotion.when:{MINUTE}}  {versions}  by {promotion.by}" + (f": {why}" if why else "")
+
+
 def _facts(store: ModelStore, name: str, version: str) -> str:
     try:
         manifest = store.artifact(name, version).manifest
@@ -39,4 +50,4 @@ def _facts(store: ModelStore, name: str, version: str) -> str:
         return f"damaged: {error}"
     target = manifest.contract.target
     metric, value = next(iter(manifest.metrics.items()))
-    return f"{manifest.created:%Y-%m-%d %H:%M}Z  {target.task} of {target.name}, {metric} {value}"
+    return f"{manifest.created:{MINUTE}}  {target.task} of {target.name}, {metric} {value}"

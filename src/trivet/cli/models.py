@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from trivet.cli.listing import describe
+from trivet.cli.listing import describe, tell
 from trivet.cli.options import MODEL, MODELS_DIR
 from trivet.cli.settings_file import Filter
 from trivet.errors import TrivetError
@@ -39,21 +39,32 @@ def show(version: str | None, model: str, models_dir: Path) -> None:
 
 @models.command()
 @click.argument("version")
+@click.option("--reason", metavar="TEXT", default="", help="Why, for the history.")
 @MODEL
 @MODELS_DIR
-def promote(version: str, model: str, models_dir: Path) -> None:
+def promote(version: str, reason: str, model: str, models_dir: Path) -> None:
     """Make a version current."""
-    ModelStore(models_dir).promote(model, version)
+    ModelStore(models_dir).promote(model, version, reason)
     click.echo(f"{model}: current is {version}")
 
 
 @models.command()
+@click.option("--reason", metavar="TEXT", default="rolled back", help="Why, for the history.")
 @MODEL
 @MODELS_DIR
-def rollback(model: str, models_dir: Path) -> None:
+def rollback(reason: str, model: str, models_dir: Path) -> None:
     """Make the version current that was current before."""
 
     def pass_over(error: TrivetError) -> None:
         click.echo(f"passed over: {error}", err=True)
 
-    click.echo(f"{model}: current is {ModelStore(models_dir).rollback(model, pass_over)}")
+    click.echo(f"{model}: current is {ModelStore(models_dir).rollback(model, pass_over, reason)}")
+
+
+@models.command()
+@MODEL
+@MODELS_DIR
+def history(model: str, models_dir: Path) -> None:
+    """Print when which version was made current, by what and why; the newest first."""
+    for promotion in reversed(ModelStore(models_dir).promotions(model)):
+        click.echo(tell(promotion))

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from trivet.errors import ArtifactError, StoreError, TrivetError, did_you_mean
 from trivet.files import sync
+from trivet.model import history
 from trivet.model.artifact import MANIFEST, Artifact
 from trivet.rows.contract import Frozen
 
@@ -131,17 +132,20 @@ class ModelStore:
                 shutil.rmtree(staging, ignore_errors=True)
             sync(home)
             if promote:
-                self._point(home, version)
+                self._point(home, version, by="train")
         return True
 
-    def promote(self, name: str, version: str) -> None:
+    def promote(self, name: str, version: str, why: str = "", by: history.By = "hand") -> None:
         """Make a version the current one, after checking its files."""
         self.artifact(name, version).verify_files()
         with self._locked(name) as home:
-            self._point(home, version)
+            self._point(home, version, why, by)
 
     def rollback(
-        self, name: str, on_damaged: Callable[[TrivetError], object] = lambda _: None
+        self,
+        name: str,
+        on_damaged: Callable[[TrivetError], object] = lambda _: None,
+        why: str = "rolled back",
     ) -> str:
         """Make the version current that was current before, and return it.
 
@@ -159,22 +163,34 @@ class ModelStore:
                 except (ArtifactError, StoreError) as error:
                     on_damaged(error)
                 else:
+                    left = pointer.version if pointer else None
+                    history.record(home, left, version, "hand", why)
                     _write_pointer(home, Pointer(version=version, history=tuple(earlier)))
                     return version
         raise StoreError(
             f"{self.root}: model {name!r} has no earlier version to roll back to; {_promote(name)}"
         )
 
-    def _point(self, home: Path, version: str) -> None:
+    def promotions(self, name: str) -> list[history.Promotion]:
+        """All promotions of a model, oldest first; raises `StoreError` if it has no version."""
+        if not self.versions(name):
+            raise self.absent(name)
+        return history.read(self.root / name)
+
+    def _point(self, home: Path, version: str, why: str = "", by: history.By = "hand") -> None:
         try:
             before = self.current(home.name)
         except StoreError:  # a damaged pointer is replaced
             before = None
         if before is None:
-            _write_pointer(home, Pointer(version=version))
-        elif before.version != version:
-            history = (*before.history, before.version)[-REMEMBERED:]
-            _write_pointer(home, Pointer(version=version, history=history))
+            pointer = Pointer(version=version)
+        elif before.version == version:
+            return
+        else:
+            earlier = (*before.history, before.version)[-REMEMBERED:]
+            pointer = Pointer(version=version, history=earlier)
+        history.record(home, before.version if before else None, version, by, why)
+        _write_pointer(home, pointer)
 
     @contextmanager
     def _locked(self, name: str) -> Iterator[Path]:

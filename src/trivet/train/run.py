@@ -106,7 +106,7 @@ def _up_to_date(store: ModelStore, settings: TrainSettings, present: list[str]) 
     if not settings.limit.allows(total - rows.total, total):
         raise too_many(rows.rejected, total, f"; they are in {REJECTED} of version {version}")
     if current is None and settings.promote:
-        store.promote(settings.model, version)
+        store.promote(settings.model, version, "no usable version was current", by="train")
         current = version
     return TrainResult(manifest, False, current)
 
