@@ -19,6 +19,7 @@ from trivet.errors import ArtifactError, StoreError, TrivetError, did_you_mean
 from trivet.files import sync
 from trivet.model import history
 from trivet.model.artifact import MANIFEST, Artifact
+from trivet.model.trust import ANYTHING, SIGNATURE, Trust
 from trivet.rows.contract import Frozen
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -38,10 +39,13 @@ class Pointer(Frozen):
 
 
 class ModelStore:
-    """A directory of models. Reading needs no lock and no write access."""
+    """A directory of models, of which it gives those to be trusted.
 
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+    Reading needs no lock and no write access.
+    """
+
+    def __init__(self, root: str | Path, trust: Trust = ANYTHING) -> None:
+        self.root, self.trust = Path(root), trust
 
     def names(self) -> list[str]:
         """Names of the models that have a version, sorted."""
@@ -81,7 +85,7 @@ class ModelStore:
         """One version of a model, the current one by default.
 
         Raises `StoreError` if it is not there, and `ArtifactError` if its manifest can't be used,
-        or names another model or version than its directory does.
+        is not to be trusted, or names another model or version than its directory does.
         """
         version = self.in_use(name) if version is None else checked(version)
         path = self.root / checked(name) / version
@@ -90,7 +94,7 @@ class ModelStore:
             raise StoreError(
                 f"{self.root}: model {name!r} has no version {version!r}; it has {known}"
             )
-        artifact = Artifact.open(path)
+        artifact = Artifact.open(path, self.trust)
         made_as = artifact.manifest.name, artifact.manifest.version
         if made_as != (name, version):
             raise ArtifactError(
@@ -171,6 +175,14 @@ class ModelStore:
             f"{self.root}: model {name!r} has no earlier version to roll back to; {_promote(name)}"
         )
 
+    def sign(self, name: str, version: str | None, sign: Callable[[bytes], bytes]) -> str:
+        """Sign a version, by default the current one, after checking its files, and return it."""
+        artifact = self.artifact(name, version)
+        artifact.verify_files()
+        with self._locked(name):
+            _replace(artifact.path / SIGNATURE, sign(artifact.content))
+        return artifact.manifest.version
+
     def promotions(self, name: str) -> list[history.Promotion]:
         """All promotions of a model, oldest first; raises `StoreError` if it has no version."""
         if not self.versions(name):
@@ -239,11 +251,16 @@ def _promote(name: str) -> str:
 
 
 def _write_pointer(home: Path, pointer: Pointer) -> None:
-    aside = home / f".{CURRENT}"
+    _replace(home / CURRENT, pointer.model_dump_json().encode() + b"\n")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file anew at once: whoever reads it meanwhile gets the old or the new content."""
+    aside = path.with_name(f".{path.name}")
     try:
-        aside.write_text(pointer.model_dump_json() + "\n", encoding="utf-8")
+        aside.write_bytes(content)
         sync(aside)
-        aside.replace(home / CURRENT)
+        aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
-    sync(home)
+    sync(path.parent)
