@@ -44,3 +44,15 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_anew(path: Path, content: bytes) -> None:
+    """Replace a file at once: whoever reads it meanwhile gets the old content or the new."""
+    aside = path.with_name(f".{path.name}")
+    try:
+        aside.write_bytes(content)
+        sync(aside)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+    sync(path.parent)

@@ -14,28 +14,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import wait_until
+from tests.model.conftest import CONTENTS, publish
 from trivet.cli.listing import describe
 from trivet.errors import ArtifactError, StoreError
-from trivet.model.artifact import Artifact, Draft
+from trivet.model.artifact import Artifact
 from trivet.model.store import REMEMBERED, ModelStore, Pointer
-
-NAMES = ("model.joblib", "pipeline.py", "golden.json", "report.md")
-CONTENTS = dict.fromkeys(NAMES, b"content")
-
-
-@pytest.fixture
-def store(flights: Artifact, tmp_path: Path) -> ModelStore:
-    """A store with the versions a, b and c of one model, published in this order."""
-    store = ModelStore(tmp_path)
-    for version in "abc":
-        assert publish(store, version, flights)
-    return store
-
-
-def publish(store: ModelStore, version: str, like: Artifact, promote: bool = True) -> bool:
-    manifest = like.manifest.model_copy(update={"name": "m", "version": version})
-    draft = Draft(manifest, CONTENTS)
-    return store.publish("m", version, draft.write, promote)
 
 
 def test_current_follows_promote_and_rollback(store: ModelStore) -> None:

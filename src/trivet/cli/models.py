@@ -10,6 +10,7 @@ from trivet.cli.listing import describe, tell
 from trivet.cli.options import FILE, MODEL, MODELS_DIR
 from trivet.cli.settings_file import Filter
 from trivet.errors import TrivetError
+from trivet.model import care
 from trivet.model.artifact import REPORT
 from trivet.model.store import ModelStore
 from trivet.model.trust import Trust
@@ -60,6 +61,57 @@ def rollback(reason: str, model: str, models_dir: Path) -> None:
         click.echo(f"passed over: {error}", err=True)
 
     click.echo(f"{model}: current is {ModelStore(models_dir).rollback(model, pass_over, reason)}")
+
+
+@models.command()
+@click.argument("version")
+@click.argument("tag")
+@MODEL
+@MODELS_DIR
+def tag(version: str, tag: str, model: str, models_dir: Path) -> None:
+    """Give a version a tag, which keeps it from being pruned; a tag is on one version at a time."""
+    before = care.tag(ModelStore(models_dir), model, tag, version)
+    moved = f", and no longer {before}" if before not in (None, version) else ""
+    click.echo(f"{model}: {tag} is {version}{moved}")
+
+
+@models.command()
+@click.argument("tag")
+@MODEL
+@MODELS_DIR
+def untag(tag: str, model: str, models_dir: Path) -> None:
+    """Take a tag away."""
+    version = care.untag(ModelStore(models_dir), model, tag)
+    click.echo(f"{model}: {version} is no longer {tag}")
+
+
+@models.command()
+@click.argument("version")
+@click.argument("text")
+@MODEL
+@MODELS_DIR
+def note(version: str, text: str, model: str, models_dir: Path) -> None:
+    """Write a note on a version, for the list, in place of the one before; "" removes it."""
+    care.note(ModelStore(models_dir), model, version, text)
+    click.echo(f"{model}: {version} has {'the note: ' + text if text else 'no note'}")
+
+
+@models.command()
+@click.option(
+    "--keep", metavar="VERSIONS", type=click.IntRange(0), required=True, help="Keep so many."
+)
+@click.option("--yes", is_flag=True, help="Remove them; otherwise only say which it would be.")
+@MODEL
+@MODELS_DIR
+def prune(keep: int, yes: bool, model: str, models_dir: Path) -> None:
+    """Remove all but the newest versions, the current one, the one before, and the tagged ones."""
+    versions = (care.prune if yes else care.prunable)(ModelStore(models_dir), model, keep)
+    for version in versions:
+        click.echo(f"{'removed' if yes else 'would remove'} {model} {version}")
+    if not versions:
+        click.echo(f"{model}: nothing to remove")
+    elif not yes:
+        click.echo("nothing was removed; add --yes to remove them")
 
 
 @models.command()

@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from trivet.errors import ArtifactError, StoreError, TrivetError, did_you_mean
-from trivet.files import sync
+from trivet.files import sync, write_anew
 from trivet.model import history
 from trivet.model.artifact import MANIFEST, Artifact
 from trivet.model.trust import ANYTHING, SIGNATURE, Trust
@@ -120,9 +120,7 @@ class ModelStore:
         If that fails, nothing is left. A version is never replaced: if it is there already, this
         changes nothing and returns False.
         """
-        with self._locked(name) as home:
-            for leftover in home.glob(f"{STAGING}*"):  # of a killed run: a live one holds the lock
-                shutil.rmtree(leftover)
+        with self.locked(name) as home:
             staging, final = home / f"{STAGING}{checked(version)}", home / version
             if final.exists():
                 return False
@@ -142,7 +140,7 @@ class ModelStore:
     def promote(self, name: str, version: str, why: str = "", by: history.By = "hand") -> None:
         """Make a version the current one, after checking its files."""
         self.artifact(name, version).verify_files()
-        with self._locked(name) as home:
+        with self.locked(name) as home:
             self._point(home, version, why, by)
 
     def rollback(
@@ -157,7 +155,7 @@ class ModelStore:
         """
         if self.current(name) is None:  # before a directory is made for a model that is not there
             raise self._without_current(name, None)
-        with self._locked(name) as home:
+        with self.locked(name) as home:
             pointer = self.current(name)
             earlier = list(pointer.history) if pointer else []
             while earlier:
@@ -169,7 +167,7 @@ class ModelStore:
                 else:
                     left = pointer.version if pointer else None
                     history.record(home, left, version, "hand", why)
-                    _write_pointer(home, Pointer(version=version, history=tuple(earlier)))
+                    write_pointer(home, Pointer(version=version, history=tuple(earlier)))
                     return version
         raise StoreError(
             f"{self.root}: model {name!r} has no earlier version to roll back to; {_promote(name)}"
@@ -179,8 +177,8 @@ class ModelStore:
         """Sign a version, by default the current one, after checking its files, and return it."""
         artifact = self.artifact(name, version)
         artifact.verify_files()
-        with self._locked(name):
-            _replace(artifact.path / SIGNATURE, sign(artifact.content))
+        with self.locked(name):
+            write_anew(artifact.path / SIGNATURE, sign(artifact.content))
         return artifact.manifest.version
 
     def promotions(self, name: str) -> list[history.Promotion]:
@@ -202,15 +200,18 @@ class ModelStore:
             earlier = (*before.history, before.version)[-REMEMBERED:]
             pointer = Pointer(version=version, history=earlier)
         history.record(home, before.version if before else None, version, by, why)
-        _write_pointer(home, pointer)
+        write_pointer(home, pointer)
 
     @contextmanager
-    def _locked(self, name: str) -> Iterator[Path]:
+    def locked(self, name: str) -> Iterator[Path]:
+        """The directory of a model, which no other process changes meanwhile."""
         home = self.root / checked(name)
         try:
             home.mkdir(parents=True, exist_ok=True)
             with (home / LOCK).open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
+                for leftover in home.glob(f"{STAGING}*"):  # of a run that was killed
+                    shutil.rmtree(leftover)
                 yield home
         except OSError as error:
             raise StoreError(
@@ -250,17 +251,6 @@ def _promote(name: str) -> str:
     return f"choose a version with `trivet models promote --model {name} VERSION`"
 
 
-def _write_pointer(home: Path, pointer: Pointer) -> None:
-    _replace(home / CURRENT, pointer.model_dump_json().encode() + b"\n")
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file anew at once: whoever reads it meanwhile gets the old or the new content."""
-    aside = path.with_name(f".{path.name}")
-    try:
-        aside.write_bytes(content)
-        sync(aside)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-    sync(path.parent)
+def write_pointer(home: Path, pointer: Pointer) -> None:
+    """Replace the pointer at once; the caller holds the lock."""
+    write_anew(home / CURRENT, pointer.model_dump_json().encode() + b"\n")
