@@ -59,6 +59,16 @@ def test_prune_removes_nothing_where_it_cannot_know_what_is_in_use(
         care.prune(ModelStore(store.root / "nowhere"), "m", 0)
 
 
+def test_prune_removes_a_link_and_not_what_it_leads_to(store: ModelStore) -> None:
+    elsewhere = (store.root / "m/a").rename(store.root / "a")
+    (store.root / "m/a").symlink_to(elsewhere)
+    store.promote("m", "b")
+    store.promote("m", "c")
+    assert care.prune(store, "m", 0) == ["a"]
+    assert store.versions("m") == ["b", "c"]
+    assert (elsewhere / "manifest.json").exists()
+
+
 def test_a_kill_while_pruning_leaves_whole_versions(store: ModelStore, flights: Artifact) -> None:
     store.promote("m", "b")
     store.promote("m", "a")

@@ -293,6 +293,18 @@ def test_a_kill_during_promotions_leaves_the_history_readable(store: ModelStore)
         assert steps(store)[-1][0] == current
 
 
+@pytest.mark.parametrize("name", [".lock", "history.jsonl", ".current"])
+def test_no_file_is_written_that_a_link_in_the_store_leads_to(
+    store: ModelStore, name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").write_text("precious")
+    (store.root / "m" / name).unlink(missing_ok=True)
+    (store.root / "m" / name).symlink_to(tmp_path / "mine")
+    with pytest.raises(StoreError, match="can't be written to"):
+        store.promote("m", "a")
+    assert (tmp_path / "mine").read_text() == "precious"
+
+
 def test_a_store_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
     (tmp_path / "models").write_text("a file, where a directory belongs")
     with pytest.raises(StoreError, match="can't be written to"):

@@ -25,9 +25,9 @@ from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, packages_distributions
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue, StringConstraints, ValidationError
 
 from trivet.errors import ArtifactError
 from trivet.model.code import PipelineFile
@@ -45,6 +45,10 @@ MUST_MATCH = {"python": 2, "scikit-learn": 2, "numpy": 1}
 
 ABSENT = "absent"
 RECOVER = "promote another version, or train again"
+
+
+#: A file of a model, in its own directory: cluster workers write files by these names.
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 class GoldenRows(Frozen):
@@ -111,7 +115,7 @@ class Manifest(Frozen):
     libraries: dict[str, str]
     not_compiled: str | None
     warnings: tuple[str, ...] = ()
-    files: dict[str, str]
+    files: dict[FileName, str]
     seal: str = ""
 
     def digest(self) -> str:

@@ -95,7 +95,11 @@ def prune(store: ModelStore, name: str, keep: int) -> list[str]:
             earlier = tuple(each for each in pointer.history if each not in removed)
             write_pointer(home, Pointer(version=pointer.version, history=earlier))
         for version in removed:
-            shutil.rmtree((home / version).rename(home / f"{STAGING}{version}"))
+            path = home / version
+            if path.is_symlink():
+                path.unlink()
+            else:
+                shutil.rmtree(path.rename(home / f"{STAGING}{version}"))
     return removed
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from trivet.files import open_to_write
 from trivet.rows.contract import Frozen
 
 HISTORY = "history.jsonl"
@@ -34,7 +35,7 @@ def record(home: Path, before: str | None, version: str, by: By, why: str) -> No
     """Add a promotion of now; the caller holds the lock of the model's directory."""
     now = datetime.now(UTC).replace(microsecond=0)
     made = Promotion(when=now, before=before, version=version, by=by, why=why)
-    with (home / HISTORY).open("a+b") as file:
+    with open_to_write(home / HISTORY, "a+b") as file:
         file.seek(max(file.tell() - 1, 0))
         unfinished = file.read() not in (b"", b"\n")  # by a process that was killed, a full disk
         file.write(b"\n" * unfinished + made.model_dump_json().encode() + b"\n")

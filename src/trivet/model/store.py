@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from trivet.errors import ArtifactError, StoreError, TrivetError, did_you_mean
-from trivet.files import sync, write_anew
+from trivet.files import open_to_write, sync, write_anew
 from trivet.model import history
 from trivet.model.artifact import MANIFEST, Artifact
 from trivet.model.trust import ANYTHING, SIGNATURE, Trust
@@ -208,7 +208,7 @@ class ModelStore:
         home = self.root / checked(name)
         try:
             home.mkdir(parents=True, exist_ok=True)
-            with (home / LOCK).open("w") as lock:
+            with open_to_write(home / LOCK, "wb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 for leftover in home.glob(f"{STAGING}*"):  # of a run that was killed
                     shutil.rmtree(leftover)
