@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +19,7 @@ from tests.conftest import wait_until
 from tests.model.conftest import CONTENTS, publish
 from trivet.cli.listing import describe
 from trivet.errors import ArtifactError, StoreError
+from trivet.model import care
 from trivet.model.artifact import Artifact
 from trivet.model.store import REMEMBERED, ModelStore, Pointer
 
@@ -291,6 +294,24 @@ def test_a_kill_during_promotions_leaves_the_history_readable(store: ModelStore)
         store.promote("m", "b" if current == "a" else "a")
         assert steps(store)[: len(done)] == done
         assert steps(store)[-1][0] == current
+
+
+@pytest.mark.parametrize(
+    "change",
+    [ModelStore.promote, lambda store, *version: care.tag(store, "m", "kept", version[1])],
+    ids=["promote", "tag"],
+)
+def test_a_version_that_was_removed_while_a_change_waited_is_missed(
+    store: ModelStore, change: Callable[[ModelStore, str, str], object]
+) -> None:
+    with ThreadPoolExecutor(1) as thread:
+        with store.locked("m") as home:
+            waiting = thread.submit(change, store, "m", "a")
+            time.sleep(0.3)
+            shutil.rmtree(home / "a")
+        with pytest.raises(StoreError, match="no version 'a'"):
+            waiting.result()
+    assert store.in_use("m") == "c"
 
 
 @pytest.mark.parametrize("name", [".lock", "history.jsonl", ".current"])

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -20,6 +21,7 @@ from trivet.batch.work import SealedModel, _load
 from trivet.errors import ArtifactError, SettingsError, TrivetError
 from trivet.model import keys
 from trivet.model.artifact import CODE, GOLDEN, MANIFEST, MODEL, REPORT, Artifact
+from trivet.model.code import PipelineFile
 from trivet.model.compiled import ARRAYS, SPEC
 from trivet.model.predictor import Predictor
 from trivet.model.store import ModelStore
@@ -173,6 +175,38 @@ def test_the_signature_of_another_version_is_refused(
     shutil.copytree(first, second)
     with pytest.raises(ArtifactError, match=f"holds version {first.name} of model flights"):
         store.artifact("flights", second.name)
+
+
+def test_a_signed_version_of_another_model_is_refused(signed: Path, key: Path) -> None:
+    store = ModelStore(signed.parent.parent, Trust.of(f"{key}.pub"))
+    (store.root / "other").symlink_to(signed.parent)
+    with pytest.raises(ArtifactError, match=f"holds version {signed.name} of model flights"):
+        store.artifact("other")
+
+
+def test_a_version_that_was_swapped_after_its_signature_was_checked_is_not_loaded(
+    signed: Path, key: Path
+) -> None:
+    artifact = ModelStore(signed.parent.parent, Trust.of(f"{key}.pub")).artifact("flights")
+    seal_again(signed)
+    with pytest.raises(ArtifactError, match=f"{MODEL}: its SHA-256 is not the one"):
+        Predictor.load(artifact)
+    assert not (signed / "unpickled").exists()
+
+
+def test_what_is_unpickled_is_what_was_checked(
+    uncompiled: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = shutil.copytree(uncompiled.path, tmp_path / "copy")
+    run = PipelineFile.load
+
+    def swap_and_run(file: PipelineFile) -> ModuleType:
+        seal_again(path)
+        return run(file)
+
+    monkeypatch.setattr(PipelineFile, "load", swap_and_run)
+    assert Artifact.open(path).load_pipeline()
+    assert not (path / "unpickled").exists()
 
 
 def test_files_that_no_digest_covers_are_never_read(signed: Path, key: Path) -> None:

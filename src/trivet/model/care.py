@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 from pydantic import Field, ValidationError
 
@@ -40,35 +41,30 @@ def labels_of(store: ModelStore, name: str) -> Labels:
 
 def tag(store: ModelStore, name: str, label: str, version: str) -> str | None:
     """Move a tag to a version, and return the one that had it before."""
-    store.artifact(name, version)
-    with store.locked(name) as home:
-        labels = labels_of(store, name)
+    with _changing(store, name) as labels:
+        store.artifact(name, version)
         before = labels.tags.get(checked(label))
         labels.tags[label] = version
-        _write(home, labels)
     return before
 
 
 def untag(store: ModelStore, name: str, label: str) -> str:
     """Take a tag away, and return the version that had it; raises `StoreError` if none had."""
-    known = labels_of(store, name).tags
-    if label not in known:
-        hint = did_you_mean(label, known) or f"; it has {', '.join(known) or 'none'}"
-        raise StoreError(f"{store.root}: model {name!r} has no tag {label!r}{hint}")
-    with store.locked(name) as home:
-        labels = labels_of(store, name)
-        version = labels.tags.pop(label, known[label])
-        _write(home, labels)
-    return version
+    with _changing(store, name) as labels:
+        if label not in labels.tags:
+            known = ", ".join(labels.tags) or "none"
+            hint = did_you_mean(label, labels.tags) or f"; it has {known}"
+            raise StoreError(f"{store.root}: model {name!r} has no tag {label!r}{hint}")
+        return labels.tags.pop(label)
 
 
 def note(store: ModelStore, name: str, version: str, text: str) -> None:
     """Write a note on a version, in place of the one before; an empty one removes that."""
-    store.artifact(name, version)
-    with store.locked(name) as home:
-        labels = labels_of(store, name)
+    with _changing(store, name) as labels:
+        store.artifact(name, version)
         labels.notes[version] = " ".join(text.split())  # the list has a line for it
-        _write(home, labels)
+        if not labels.notes[version]:
+            del labels.notes[version]
 
 
 def prunable(store: ModelStore, name: str, keep: int) -> list[str]:
@@ -88,7 +84,6 @@ def prunable(store: ModelStore, name: str, keep: int) -> list[str]:
 
 def prune(store: ModelStore, name: str, keep: int) -> list[str]:
     """Remove the `prunable` versions, each at once, and return them."""
-    store.in_use(name)  # before a directory is made for a model that is not there
     with store.locked(name) as home:
         removed, pointer = prunable(store, name, keep), store.current(name)
         if pointer:  # or rollback would name each that it passes over
@@ -110,7 +105,9 @@ def _created(store: ModelStore, name: str, version: str) -> datetime:
         return datetime.min.replace(tzinfo=UTC)
 
 
-def _write(home: Path, labels: Labels) -> None:
-    notes = {version: text for version, text in labels.notes.items() if text}
-    complete = Labels(tags=labels.tags, notes=notes)
-    write_anew(home / LABELS, complete.model_dump_json(indent=1).encode() + b"\n")
+@contextmanager
+def _changing(store: ModelStore, name: str) -> Iterator[Labels]:
+    with store.locked(name) as home:
+        labels = labels_of(store, name)
+        yield labels
+        write_anew(home / LABELS, labels.model_dump_json(indent=1).encode() + b"\n")

@@ -120,7 +120,7 @@ class ModelStore:
         If that fails, nothing is left. A version is never replaced: if it is there already, this
         changes nothing and returns False.
         """
-        with self.locked(name) as home:
+        with self.locked(name, anew=True) as home:
             staging, final = home / f"{STAGING}{checked(version)}", home / version
             if final.exists():
                 return False
@@ -139,8 +139,8 @@ class ModelStore:
 
     def promote(self, name: str, version: str, why: str = "", by: history.By = "hand") -> None:
         """Make a version the current one, after checking its files."""
-        self.artifact(name, version).verify_files()
         with self.locked(name) as home:
+            self.artifact(name, version).verify_files()
             self._point(home, version, why, by)
 
     def rollback(
@@ -153,11 +153,11 @@ class ModelStore:
 
         Versions that are damaged or gone are passed over; ``on_damaged`` is called for each.
         """
-        if self.current(name) is None:  # before a directory is made for a model that is not there
-            raise self._without_current(name, None)
         with self.locked(name) as home:
             pointer = self.current(name)
-            earlier = list(pointer.history) if pointer else []
+            if pointer is None:
+                raise self._without_current(name, None)
+            earlier = list(pointer.history)
             while earlier:
                 version = earlier.pop()
                 try:
@@ -165,8 +165,7 @@ class ModelStore:
                 except (ArtifactError, StoreError) as error:
                     on_damaged(error)
                 else:
-                    left = pointer.version if pointer else None
-                    history.record(home, left, version, "hand", why)
+                    history.record(home, pointer.version, version, "hand", why)
                     write_pointer(home, Pointer(version=version, history=tuple(earlier)))
                     return version
         raise StoreError(
@@ -175,9 +174,9 @@ class ModelStore:
 
     def sign(self, name: str, version: str | None, sign: Callable[[bytes], bytes]) -> str:
         """Sign a version, by default the current one, after checking its files, and return it."""
-        artifact = self.artifact(name, version)
-        artifact.verify_files()
         with self.locked(name):
+            artifact = self.artifact(name, version)
+            artifact.verify_files()
             write_anew(artifact.path / SIGNATURE, sign(artifact.content))
         return artifact.manifest.version
 
@@ -203,9 +202,14 @@ class ModelStore:
         write_pointer(home, pointer)
 
     @contextmanager
-    def locked(self, name: str) -> Iterator[Path]:
-        """The directory of a model, which no other process changes meanwhile."""
+    def locked(self, name: str, anew: bool = False) -> Iterator[Path]:
+        """The directory of a model, which no other process changes meanwhile.
+
+        Raises `StoreError` if it is not there, unless it may be made ``anew``.
+        """
         home = self.root / checked(name)
+        if not anew and not self.versions(name):
+            raise self.absent(name)
         try:
             home.mkdir(parents=True, exist_ok=True)
             with open_to_write(home / LOCK, "wb") as lock:

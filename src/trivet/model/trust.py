@@ -14,12 +14,12 @@ SIGNATURE = "manifest.sig"
 class Trust:
     """What is asked of a version before it is loaded; by default, nothing.
 
-    ``key`` is a public key in PEM, the text of ``file``: the manifest must be signed by it, and its
-    digests cover all other files. It is text so that other processes get it along with their work,
-    and need not read the file. ``no_pickle`` asks for a compiled form.
+    ``key`` is the public key in ``file``: the manifest must be signed by it, and its digests cover
+    all other files. Other processes get its bytes along with their work, and need not read the
+    file. ``no_pickle`` asks for a compiled form.
     """
 
-    key: str | None = None
+    key: bytes | None = None
     file: str = ""
     no_pickle: bool = False
 
