@@ -45,8 +45,12 @@ class MaskedTrees:
         leaves: Floats,
         baseline: Floats,
     ) -> None:
-        self._masks = masks.astype(np.uint32) if leaves.shape[1] <= 32 else masks
-        self._leaves, self._baseline = leaves.ravel(), baseline
+        masks = masks.astype(np.uint32) if leaves.shape[1] <= 32 else masks
+        #: (intervals x trees), and x words of 64 leaves if a tree has more than one.
+        self._masks = masks[:, :, 0] if masks.shape[2] == 1 else masks
+        leaves = leaves.copy()
+        leaves[: len(baseline)] += baseline[:, None]  # so that the sums have it
+        self._leaves, self._scores = leaves.ravel(), len(baseline)
         #: The place before each tree's first leaf.
         self._before = np.arange(len(leaves)) * leaves.shape[1] - 1
         ends = np.append(starts[1:], len(masks))
@@ -63,7 +67,7 @@ class MaskedTrees:
             masks = self._masks.take(self._intervals_of_few(features), axis=0)
             return self._sums(np.bitwise_and.reduce(masks, axis=1))
         intervals = self._intervals(np.asarray(features))
-        sums = np.empty((len(features), len(self._baseline)))
+        sums = np.empty((len(features), self._scores))
         for some in _slices(len(features)):
             left = self._masks.take(intervals[some, 0], axis=0)
             for at in range(1, intervals.shape[1]):
@@ -89,18 +93,17 @@ class MaskedTrees:
         return np.array(few, dtype=np.intp).reshape(len(few), len(self._starts))
 
     def _sums(self, left: NDArray[np.integer[Any]]) -> Floats:
-        """The scores of rows, by the leaves that are left to them, (rows x trees x words)."""
-        if left.shape[2] == 1:
-            reached = _count_to_lowest(left[:, :, 0]) + self._before
+        """The scores of rows, by the leaves that are left to them in each tree."""
+        if left.ndim == 2:
+            reached = _count_to_lowest(left) + self._before
         else:
             word = (left != 0).argmax(axis=2)
             bits = np.take_along_axis(left, word[:, :, None], axis=2)[:, :, 0]
             reached = word * 64 + _count_to_lowest(bits) + self._before
         values = self._leaves.take(reached)
-        width = len(self._baseline)
-        by_score = values if width == 1 else values.reshape(len(values), -1, width)
-        sums: Floats = np.add.reduce(by_score, axis=1)
-        return sums.reshape(-1, width) + self._baseline
+        rounds = values.shape[1] // self._scores
+        sums: Floats = np.add.reduce(values.reshape(-1, rounds, self._scores), axis=1)
+        return sums
 
 
 class Forest:

@@ -102,7 +102,7 @@ class FastPath:
             return None
         if self._metrics.in_flight >= self._settings.max_in_flight:
             return None
-        if not self._inference.has_room(length) or not self._ready():
+        if not self._inference.has_room(length):
             return None
         path, route, parse = found
         request = PlainRequest("POST", path, headers, client)

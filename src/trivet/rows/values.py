@@ -179,13 +179,15 @@ def to_record(row: Iterable[float], contract: Contract) -> Record:
 
 def _number_encoder(missing: Encoder) -> Encoder:
     def encode(value: object) -> float:
+        if type(value) is float and -_INFINITY < value < _INFINITY:
+            return value
         kind = type(value)
         if kind is float or kind is int:
             try:
                 number = float(value)  # type: ignore[arg-type]
             except OverflowError:
                 raise Unfit("not_finite") from None
-            if number in (math.inf, -math.inf):
+            if number in (_INFINITY, -_INFINITY):
                 raise Unfit("not_finite")
             return number
         return math.nan if value is None else missing(value)
@@ -197,6 +199,8 @@ def _integer_encoder(missing: Encoder) -> Encoder:
     encode_number = _number_encoder(missing)
 
     def encode(value: object) -> float:
+        if type(value) is int and -_EXACT < value < _EXACT:
+            return float(value)
         number = encode_number(value)
         if number == number and not number.is_integer():
             raise Unfit("type")
@@ -285,6 +289,9 @@ def _required(encode: Encoder) -> Encoder:
     return encode_required
 
 
+_INFINITY = math.inf
+#: Up to here, each whole number is a float.
+_EXACT = 2**53
 _ZEROS = re.compile(r"\.0+$")
 _ENCODERS: Mapping[Kind, Callable[[Encoder], Encoder]] = {
     "number": _number_encoder,
