@@ -87,7 +87,7 @@ pull: ## pull the images tagged TAG (default: the version): REGISTRY=host:port
 LOCK := $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --fork-strategy fewest \
 	--generate-hashes --no-annotate --no-header --upgrade -q
 lock: setup ## renew requirements.txt, the lock of all legs, and requirements-dev.txt, that and the tools
-	$(LOCK) --extra train --extra batch --extra cluster --extra online --extra build -o requirements.txt
+	$(LOCK) --extra train --extra batch --extra cluster --extra online --extra sign --extra build -o requirements.txt
 	$(LOCK) --all-extras --constraint requirements.txt -o requirements-dev.txt
 
 clean: ## remove what was generated: models, predictions, .venv, .bench

@@ -26,6 +26,7 @@ import pytest
 from fastapi.testclient import TestClient
 from moto.server import ThreadedMotoServer
 
+from trivet.model import keys
 from trivet.model.artifact import Artifact
 from trivet.model.predictor import Predictor
 from trivet.model.store import ModelStore
@@ -84,6 +85,14 @@ def two_versions(flights: Artifact, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="session")
 def predictor(flights: Artifact) -> Predictor:
     return Predictor.load(flights)
+
+
+@pytest.fixture(scope="session")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A private key; the public one is beside it."""
+    path = tmp_path_factory.mktemp("key") / "trivet.key"
+    keys.generate(path)
+    return path
 
 
 @pytest.fixture(scope="session")

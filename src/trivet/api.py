@@ -26,6 +26,7 @@ from trivet.cpus import limit_threads
 from trivet.errors import Fault, RecordsRejected, TableError
 from trivet.model.artifact import Manifest
 from trivet.model.store import DEFAULT_DIRECTORY, DEFAULT_MODEL, ModelStore
+from trivet.model.trust import Trust
 from trivet.online.settings import ListenSettings, ServeSettings
 from trivet.rows.contract import Contract, Kind
 from trivet.rows.values import FAULTS_LISTED, as_json_value, expected_of, kind_of_cells
@@ -107,14 +108,19 @@ def load(
     model: str = DEFAULT_MODEL,
     model_version: str | None = None,
     models_dir: str | Path = DEFAULT_DIRECTORY,
+    verify_key: str | Path | None = None,
+    no_pickle: bool = False,
 ) -> LoadedModel:
     """A version of a model, the current one by default, once its golden rows are answered right.
 
-    Raises `StoreError` if there is none, and `ArtifactError` if it cannot be used here.
+    With ``verify_key``, the file of a public key, it must be signed by that key, and with
+    ``no_pickle`` it must be compiled. Raises `StoreError` if there is none, and `ArtifactError` if
+    it cannot be used here.
     """
     from trivet.model.predictor import Predictor
 
-    artifact = ModelStore(models_dir).artifact(model, model_version)
+    store = ModelStore(models_dir, Trust.of(verify_key, no_pickle))
+    artifact = store.artifact(model, model_version)
     return LoadedModel(artifact.manifest, Predictor.load(artifact))
 
 

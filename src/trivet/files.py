@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from trivet.errors import TableError
 
@@ -44,3 +44,21 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def open_to_write(path: Path, mode: str) -> IO[bytes]:
+    """Open a file, but not one that a link leads to: anyone may have put that link there."""
+    return open(path, mode, opener=lambda *it: os.open(it[0], it[1] | os.O_NOFOLLOW, 0o666))
+
+
+def write_anew(path: Path, content: bytes) -> None:
+    """Replace a file at once: whoever reads it meanwhile gets the old content or the new."""
+    aside = path.with_name(f".{path.name}")
+    try:
+        with open_to_write(aside, "wb") as file:
+            file.write(content)
+        sync(aside)
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+    sync(path.parent)

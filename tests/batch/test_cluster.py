@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ import pytest
 from tests.conftest import NOVEMBER, free_port, run_trivet, wait_until
 from trivet.batch.run import batch_predict
 from trivet.batch.settings import BatchSettings
+from trivet.model import keys
+from trivet.model.store import ModelStore
 
 pytestmark = pytest.mark.cluster
 DASK = Path(sys.executable).with_name("dask")
@@ -72,6 +75,17 @@ def alone(settings: BatchSettings) -> bytes:
     output = f"{settings.output}.alone.csv"
     batch_predict(replace(settings, output=output))
     return Path(output).read_bytes()
+
+
+def test_the_workers_of_a_cluster_verify_what_they_are_sent(
+    cluster: Cluster, settings: BatchSettings, key: Path, tmp_path: Path
+) -> None:
+    store = ModelStore(shutil.copytree(settings.models_dir, tmp_path / "models"))
+    store.sign("flights", None, keys.Signer(key).sign)
+    expected = alone(settings)
+    signed = replace(settings, models_dir=store.root, verify_key=f"{key}.pub")
+    batch_predict(replace(signed, cluster=cluster.address))
+    assert Path(settings.output).read_bytes() == expected
 
 
 def test_a_cluster_gives_the_same_bytes(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,8 @@ def test_the_commands_are_the_three_legs_and_the_store() -> None:
     assert {path for path, _ in commands(main)} == {
         *("trivet train", "trivet batch-predict", "trivet serve", "trivet health", "trivet models"),
         *(f"trivet models {name}" for name in ("list", "show", "promote", "rollback")),
+        *(f"trivet models {name}" for name in ("history", "keygen", "sign", "verify")),
+        *(f"trivet models {name}" for name in ("tag", "untag", "note", "prune")),
     }
 
 
@@ -322,6 +326,52 @@ def test_rollback_names_what_it_passes_over(two_versions: ModelStore, tmp_path: 
     assert re.fullmatch(
         f"passed over: models/flights/{first}/report.md: its SHA-256 .*\n", result.stderr
     )
+
+
+def test_the_history_says_when_which_version_by_what_and_why(
+    two_versions: ModelStore, tmp_path: Path
+) -> None:
+    store = ModelStore(tmp_path / "models")
+    shutil.copytree(two_versions.root, store.root)
+    first = store.in_use("flights")
+    (second,) = set(store.versions("flights")) - {first}
+    (store.root / "flights/history.jsonl").unlink()
+    run = partial(run_trivet, "models", cwd=tmp_path, TRIVET_MODELS_PROMOTE_MODEL="flights")
+    run("promote", second, "--reason", "fewer false\nalarms")
+    run("promote", second, "--reason", "is current already")
+    run("rollback", "--model", "flights")
+    lines = run("history", "--model", "flights").stdout.splitlines()
+    time = r"\d{4}-\d\d-\d\d \d\d:\d\dZ"
+    assert re.fullmatch(rf"{time}  {second} -> {first}  by hand: rolled back", lines[0])
+    assert re.fullmatch(rf"{time}  {first} -> {second}  by hand: fewer false alarms", lines[1])
+    assert len(lines) == 2
+    refused = run("history", "--model", "flight")
+    assert "no model 'flight' in this store; did you mean 'flights'?" in refused.stderr
+
+
+def test_prune_removes_only_if_told_so(two_versions: ModelStore, tmp_path: Path) -> None:
+    store = ModelStore(tmp_path / "models")
+    shutil.copytree(two_versions.root, store.root)
+    kept = store.in_use("flights")
+    (other,) = set(store.versions("flights")) - {kept}
+    (store.root / "flights/current").write_text(json.dumps({"version": kept}))
+    model = ("--model", "flights")
+    prune = partial(run_trivet, "models", "prune", "--keep", "0", *model, cwd=tmp_path)
+    run_trivet("models", "tag", other, "v1", *model, cwd=tmp_path)
+    assert prune().stdout == "flights: nothing to remove\n"
+    moved = run_trivet("models", "tag", kept, "v1", *model, cwd=tmp_path).stdout
+    assert moved == f"flights: v1 is {kept}, and no longer {other}\n"
+    assert run_trivet("models", "untag", "v1", *model, cwd=tmp_path).stdout == (
+        f"flights: {kept} is no longer v1\n"
+    )
+    noted = run_trivet("models", "note", kept, "of May", *model, cwd=tmp_path)
+    assert noted.stdout == f"flights: {kept} has the note: of May\n"
+    assert prune().stdout == (
+        f"would remove flights {other}\nnothing was removed; add --yes to remove them\n"
+    )
+    assert len(store.versions("flights")) == 2
+    assert prune("--yes").stdout == f"removed flights {other}\n"
+    assert store.versions("flights") == [kept]
 
 
 def test_promote_and_rollback_by_command(flights_store: Path, tmp_path: Path) -> None:

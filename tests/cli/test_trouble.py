@@ -53,6 +53,7 @@ def test_an_installed_package_names_its_extra(tmp_path: Path) -> None:
         ("distributed", "batch-predict", "make setup, or pip install -e '.[cluster]'"),
         ("fastapi", "serve", "make setup, or pip install -e '.[online]'"),
         ("fastapi_swagger", "serve", "make setup, or pip install -e '.[online]'"),
+        ("cryptography", "serve", "make setup, or pip install -e '.[sign]'"),
         ("pandas", "serve", "make setup, or pip install -e '.[pipeline]'"),
         ("lightgbm", "train", "pip install lightgbm"),
     ],

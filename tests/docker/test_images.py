@@ -25,9 +25,9 @@ from tests.docker.conftest import (
 )
 
 BASE = "python:3.13-slim"
-# The layers above the base image: /app, workdir, core, pipeline, tables (not online),
+# The layers above the base image: /app, workdir, core, sign, pipeline, tables (not online),
 # leg (not train), package, import test.
-CORE, PIPELINE, TABLES, PACKAGE = 2, 3, 4, -2
+CORE, PIPELINE, TABLES, PACKAGE = 2, 4, 5, -2
 CODE = 2  # an edit of the code rebuilds this many layers
 DISTRIBUTIONS = """
 import json
@@ -111,7 +111,7 @@ def test_an_image_holds_its_own_packages_as_locked(leg: str, tag: str) -> None:
     del found["trivet"]
     own = {"train": {"pyarrow"}, "batch": {"pyarrow"}, "online": {"fastapi", "uvicorn"}}
     others = set().union(*own.values()) - own[leg]
-    assert own[leg] <= set(found)
+    assert own[leg] | {"cryptography"} <= set(found)
     assert not set(found) & {*others, "flit-core", "pytest", "mypy", "ruff", "uv"}
     pins = re.findall(r"^(\S+)==(\S+)", (ROOT / "requirements.txt").read_text(), re.M)
     from_venv = {name: version for name, version in found.items() if name not in ("pip", "wheel")}
@@ -182,7 +182,20 @@ def test_the_compiled_runtime_is_small_and_has_no_scikit_learn(
     python = ("run", "--rm", "--entrypoint", "python", compiled_image, "-c")
     found = set(json.loads(docker(*python, DISTRIBUTIONS)))
     assert {"numpy", "fastapi"} <= found
-    assert not found & {"scikit-learn", "pandas", "scipy", "joblib", "pyarrow"}
+    assert not found & {"scikit-learn", "pandas", "scipy", "joblib", "pyarrow", "cryptography"}
+
+
+def test_the_compiled_runtime_can_check_signatures_if_asked_for(
+    new_project: Callable[..., Project],
+) -> None:
+    project = new_project(tag=f"{MARK}-compiled-sign")
+    project.compose("build", "--quiet", "online", RUNTIME="compiled-sign")
+    python = ("run", "--rm", "--entrypoint", "python", project.image("online"), "-c")
+    try:
+        assert {"cryptography"} <= set(json.loads(docker(*python, DISTRIBUTIONS)))
+        docker(*python, "import trivet.model.keys")
+    finally:
+        remove_images(project.image("online"))
 
 
 def test_the_compiled_runtime_serves_the_flights(

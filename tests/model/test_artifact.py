@@ -164,6 +164,18 @@ def test_a_broken_manifest_is_named(copy: Path, content: str) -> None:
         Artifact.open(copy)
 
 
+@pytest.mark.parametrize("name", ["../a", "a/b", "/etc/hosts", "..", ".lock", "", "a\n"])
+def test_a_manifest_that_names_what_is_not_a_file_beside_it_is_refused(
+    copy: Path, name: str
+) -> None:
+    """A cluster's workers write the files of a model to a folder, by these names."""
+    manifest = json.loads((copy / MANIFEST).read_text())
+    manifest["files"][name] = "0"
+    (copy / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError, match=r"not a manifest \(files"):
+        Artifact.open(copy)
+
+
 @pytest.mark.parametrize("number", [1, 2, 4])
 def test_a_manifest_of_another_format_is_named(copy: Path, number: int) -> None:
     (copy / MANIFEST).write_text(json.dumps({"format": number}))

@@ -6,33 +6,22 @@ import json
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import wait_until
+from tests.model.conftest import CONTENTS, publish
 from trivet.cli.listing import describe
 from trivet.errors import ArtifactError, StoreError
-from trivet.model.artifact import Artifact, Draft
+from trivet.model import care
+from trivet.model.artifact import Artifact
 from trivet.model.store import REMEMBERED, ModelStore, Pointer
-
-NAMES = ("model.joblib", "pipeline.py", "golden.json", "report.md")
-CONTENTS = dict.fromkeys(NAMES, b"content")
-
-
-@pytest.fixture
-def store(flights: Artifact, tmp_path: Path) -> ModelStore:
-    """A store with the versions a, b and c of one model, published in this order."""
-    store = ModelStore(tmp_path)
-    for version in "abc":
-        assert publish(store, version, flights)
-    return store
-
-
-def publish(store: ModelStore, version: str, like: Artifact, promote: bool = True) -> bool:
-    manifest = like.manifest.model_copy(update={"name": "m", "version": version})
-    draft = Draft(manifest, CONTENTS)
-    return store.publish("m", version, draft.write, promote)
 
 
 def test_current_follows_promote_and_rollback(store: ModelStore) -> None:
@@ -238,6 +227,103 @@ ModelStore(Path({str(store.root)!r})).publish("m", "d", draft.write)
         store.artifact("m", version).verify_files()
     assert publish(store, "e", flights)
     assert store.artifact("m").manifest.version == "e"
+
+
+def steps(store: ModelStore) -> list[tuple[str | None, str, str, str]]:
+    return [(each.before, each.version, each.by, each.why) for each in store.promotions("m")]
+
+
+def test_each_promotion_is_in_the_history(store: ModelStore) -> None:
+    store.promote("m", "a", "as before")
+    store.promote("m", "a", "nothing changes")
+    store.promote("m", "b", "passed", by="gate")
+    store.rollback("m")
+    assert steps(store) == [
+        (None, "a", "train", ""),
+        ("a", "b", "train", ""),
+        ("b", "c", "train", ""),
+        ("c", "a", "hand", "as before"),
+        ("a", "b", "gate", "passed"),
+        ("b", "a", "hand", "rolled back"),
+    ]
+
+
+def test_a_line_that_was_cut_short_costs_no_other(store: ModelStore) -> None:
+    before = steps(store)
+    with (store.root / "m/history.jsonl").open("a") as file:
+        file.write('{"when":"2026-')
+    assert steps(store) == before
+    store.promote("m", "a")
+    assert steps(store) == [*before, ("c", "a", "hand", "")]
+
+
+PROMOTE = """
+import sys
+from trivet.model.store import ModelStore
+store = ModelStore(sys.argv[1])
+for _ in range(int(sys.argv[2])):
+    for version in sys.argv[3]:
+        store.promote("m", version)
+"""
+
+
+def promoting(store: ModelStore, times: int, versions: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", PROMOTE, store.root, str(times), versions])
+
+
+def test_promotions_at_once_are_all_in_the_history_and_follow_each_other(store: ModelStore) -> None:
+    for process in [promoting(store, 30, "ab"), promoting(store, 30, "bc")]:
+        assert process.wait() == 0
+    done = steps(store)
+    assert len(done) > 60
+    assert all(after[0] == before[1] for before, after in pairwise(done))
+    assert done[-1][1] == store.in_use("m")
+
+
+@pytest.mark.slow
+def test_a_kill_during_promotions_leaves_the_history_readable(store: ModelStore) -> None:
+    for wait in range(8):
+        (store.root / "m/history.jsonl").unlink()
+        process = promoting(store, 10_000, "abc")
+        wait_until(lambda: (store.root / "m/history.jsonl").exists())
+        time.sleep(wait / 100)
+        process.kill()
+        process.wait()
+        current, done = store.in_use("m"), steps(store)
+        assert current in done[-1][:2], "the last one was made, or the kill prevented it"
+        store.promote("m", "b" if current == "a" else "a")
+        assert steps(store)[: len(done)] == done
+        assert steps(store)[-1][0] == current
+
+
+@pytest.mark.parametrize(
+    "change",
+    [ModelStore.promote, lambda store, *version: care.tag(store, "m", "kept", version[1])],
+    ids=["promote", "tag"],
+)
+def test_a_version_that_was_removed_while_a_change_waited_is_missed(
+    store: ModelStore, change: Callable[[ModelStore, str, str], object]
+) -> None:
+    with ThreadPoolExecutor(1) as thread:
+        with store.locked("m") as home:
+            waiting = thread.submit(change, store, "m", "a")
+            time.sleep(0.3)
+            shutil.rmtree(home / "a")
+        with pytest.raises(StoreError, match="no version 'a'"):
+            waiting.result()
+    assert store.in_use("m") == "c"
+
+
+@pytest.mark.parametrize("name", [".lock", "history.jsonl", ".current"])
+def test_no_file_is_written_that_a_link_in_the_store_leads_to(
+    store: ModelStore, name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").write_text("precious")
+    (store.root / "m" / name).unlink(missing_ok=True)
+    (store.root / "m" / name).symlink_to(tmp_path / "mine")
+    with pytest.raises(StoreError, match="can't be written to"):
+        store.promote("m", "a")
+    assert (tmp_path / "mine").read_text() == "precious"
 
 
 def test_a_store_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from trivet.files import canonical
 from trivet.model.artifact import MANIFEST, Artifact
 from trivet.model.predictor import Predictor
 from trivet.model.store import ModelStore
+from trivet.model.trust import SIGNATURE
 from trivet.rows import readers
 from trivet.rows.readers.table import TableFile, Wanted
 from trivet.rows.rejects import too_many
@@ -53,7 +54,8 @@ def batch_predict(settings: BatchSettings, watch: Watch = lambda *_: None) -> Su
     ``OUTPUT.rejected.csv``, the summary to ``OUTPUT.summary.json``. ``watch`` is called after each
     part, without what a previous run has done. Raises `TrivetError`, also for a KeyboardInterrupt.
     """
-    artifact = ModelStore(settings.models_dir).artifact(settings.model, settings.model_version)
+    store = ModelStore(settings.models_dir, settings.trust)
+    artifact = store.artifact(settings.model, settings.model_version)
     Predictor.load(artifact)  # proven here, before any work starts
     try:
         if settings.output == STANDARD:
@@ -137,7 +139,7 @@ def _job(
     carried = carried_columns(inputs, contract, settings.columns, output.format == "parquet")
     return Job(
         run=uuid4().hex,
-        model=_sealed(artifact, portable=settings.cluster is not None),
+        model=_sealed(settings, artifact),
         wanted=Wanted(
             {column.name: kind_of_cells(column) for column in contract.columns},
             carried,
@@ -151,11 +153,14 @@ def _job(
     )
 
 
-def _sealed(artifact: Artifact, portable: bool) -> SealedModel:
+def _sealed(settings: BatchSettings, artifact: Artifact) -> SealedModel:
     contents = None
-    if portable:  # for workers that cannot reach the store
-        contents = artifact.verify() | {MANIFEST: (artifact.path / MANIFEST).read_bytes()}
-    return SealedModel(artifact.path.resolve(), artifact.manifest.version, contents)
+    if settings.cluster is not None:  # its workers cannot reach the store
+        contents = artifact.verify() | {MANIFEST: artifact.content}
+        if settings.trust.key:
+            contents[SIGNATURE] = (artifact.path / SIGNATURE).read_bytes()
+    made_as = artifact.manifest.name, artifact.manifest.version
+    return SealedModel(Path(settings.models_dir).resolve(), *made_as, settings.trust, contents)
 
 
 def _plan(
@@ -169,6 +174,7 @@ def _plan(
             "delimiter": settings.delimiter,
             "chunk-rows": settings.chunk_rows,
             "shards": job.output.shard,
+            "seal": artifact.manifest.seal,
         },
     )
 

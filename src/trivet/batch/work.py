@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
@@ -21,8 +21,9 @@ from trivet.batch.predictions import Predicted, output_table
 from trivet.batch.shards import shard_writer
 from trivet.batch.tally import PartResult, Tally
 from trivet.errors import RecordsRejected, TableError
-from trivet.model.artifact import Artifact
 from trivet.model.predictor import Predictions, Predictor
+from trivet.model.store import ModelStore
+from trivet.model.trust import Trust
 from trivet.rows import readers
 from trivet.rows.arrays import Mask, Rows
 from trivet.rows.columns import encode_columns, unfit_cells
@@ -34,10 +35,12 @@ from trivet.rows.values import expected_of
 
 @dataclass(frozen=True)
 class SealedModel:
-    """A model for workers: its path, and its files by name for workers that cannot reach it."""
+    """A model for workers, what is asked of it, and its files for workers that can't reach it."""
 
-    path: Path
+    models_dir: Path
+    name: str
     version: str
+    trust: Trust
     contents: Mapping[str, bytes] | None = field(default=None, compare=False, repr=False)
 
 
@@ -122,11 +125,14 @@ def _finished(job: Job, number: int) -> PartResult | None:
 def _load(model: SealedModel) -> Predictor:
     """The model, verified, once per process."""
     if model.contents is None:
-        return Predictor.load(Artifact.open(model.path))
+        store = ModelStore(model.models_dir, model.trust)
+        return Predictor.load(store.artifact(model.name, model.version))
     with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, model.name, model.version)
+        path.mkdir(parents=True)
         for name, content in model.contents.items():
-            Path(folder, name).write_bytes(content)
-        return Predictor.load(Artifact.open(Path(folder)))
+            (path / name).write_bytes(content)
+        return _load(replace(model, models_dir=Path(folder), contents=None))
 
 
 def _predict_chunk(predictor: Predictor, chunk: Chunk) -> Predicted:

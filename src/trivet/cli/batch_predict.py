@@ -15,6 +15,8 @@ from trivet.cli.options import (
     MODEL,
     MODEL_VERSION,
     MODELS_DIR,
+    NO_PICKLE,
+    VERIFY_KEY,
     WORKERS,
     Character,
     Names,
@@ -79,6 +81,8 @@ class BatchCommand(click.Command):
 @MODEL
 @MODEL_VERSION
 @MODELS_DIR
+@VERIFY_KEY
+@NO_PICKLE
 def batch_predict(**options: Any) -> None:
     """Predict every row of one table, or of many."""
     limit_threads(cpu_limit())

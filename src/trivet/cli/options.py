@@ -27,6 +27,12 @@ MODELS_DIR = click.option(
 MODEL_VERSION = click.option(
     "--model-version", metavar="VERSION", help="Use this version instead of the current one."
 )
+VERIFY_KEY = click.option(
+    "--verify-key", type=FILE, help="Use only a version that is signed, by this public key."
+)
+NO_PICKLE = click.option(
+    "--no-pickle", is_flag=True, help="Use only a version that was compiled: unpickle nothing."
+)
 
 
 class NumberOrAuto(click.IntRange):

@@ -11,6 +11,8 @@ from trivet.cli.options import (
     MODEL,
     MODEL_VERSION,
     MODELS_DIR,
+    NO_PICKLE,
+    VERIFY_KEY,
     WORKERS,
     defaults_from,
     limit,
@@ -82,6 +84,8 @@ from trivet.online.settings import ListenSettings, LogLevel
 @MODEL
 @MODEL_VERSION
 @MODELS_DIR
+@VERIFY_KEY
+@NO_PICKLE
 def serve(cors_origin: tuple[str, ...], **options: Any) -> None:
     """Answer requests over HTTP."""
     # One thread per worker: requests are small, and more threads would compete for cores.

@@ -178,6 +178,11 @@ class TrainCommand(click.Command):
 @click.option("--promote/--no-promote", help="Make the new version current.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be learnt, and how.")
 @click.option("--force", is_flag=True, help="Train even if the model is up to date.")
+@click.option(
+    "--sign-key",
+    type=FILE,
+    help="Sign the version with this private key; one that it has not signed is not up to date.",
+)
 @MODEL
 @MODELS_DIR
 def train(dry_run: bool, **options: Any) -> None:

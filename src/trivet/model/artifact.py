@@ -7,26 +7,31 @@ golden.json                     records with the answers that the model gave whe
 report.md                       what it was trained on, and how well it does
 manifest.json                   contract, metrics, settings, library versions, and a digest of each
                                 of the files above and of its own content
+manifest.sig                    a signature of the manifest, if the version was signed
+
+Any other file is ignored. What is read is checked after it was read, in memory, and only what was
+checked is used: a file that changes between the two is of no use to whoever changes it.
 """
 
 from __future__ import annotations
 
 import io
 import platform
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, packages_distributions
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue, StringConstraints, ValidationError
 
 from trivet.errors import ArtifactError
 from trivet.model.code import PipelineFile
+from trivet.model.trust import ANYTHING, SIGNATURE, Trust
 from trivet.rows.contract import Contract, Frozen, Label, Record
 
 MANIFEST, MODEL, CODE = "manifest.json", "model.joblib", "pipeline.py"
@@ -40,6 +45,10 @@ MUST_MATCH = {"python": 2, "scikit-learn": 2, "numpy": 1}
 
 ABSENT = "absent"
 RECOVER = "promote another version, or train again"
+
+
+#: A file of a model, in its own directory: cluster workers write files by these names.
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 class GoldenRows(Frozen):
@@ -106,7 +115,7 @@ class Manifest(Frozen):
     libraries: dict[str, str]
     not_compiled: str | None
     warnings: tuple[str, ...] = ()
-    files: dict[str, str]
+    files: dict[FileName, str]
     seal: str = ""
 
     def digest(self) -> str:
@@ -116,10 +125,14 @@ class Manifest(Frozen):
 
 @dataclass(frozen=True)
 class Draft:
-    """A model before it is published: its manifest, and the contents of its other files by name."""
+    """A model before it is published: its manifest, and the contents of its other files by name.
+
+    ``sign`` makes the signature of the manifest, if it is to be signed.
+    """
 
     manifest: Manifest
     contents: Mapping[str, bytes]
+    sign: Callable[[bytes], bytes] | None = None
 
     def write(self, directory: Path) -> None:
         """Write all files; the manifest goes last, with the digests of the others and its own."""
@@ -128,25 +141,35 @@ class Draft:
         digests = {name: sha256(content).hexdigest() for name, content in self.contents.items()}
         complete = self.manifest.model_copy(update={"files": digests})
         sealed = complete.model_copy(update={"seal": complete.digest()})
-        (directory / MANIFEST).write_text(sealed.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        content = sealed.model_dump_json(indent=1).encode() + b"\n"
+        if self.sign:
+            (directory / SIGNATURE).write_bytes(self.sign(content))
+        (directory / MANIFEST).write_bytes(content)
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A published model: where it is, and its manifest."""
+    """A published model: where it is, and its manifest, also as the bytes that were read."""
 
     path: Path
     manifest: Manifest
+    content: bytes = field(repr=False)
 
     @classmethod
-    def open(cls, path: Path) -> Artifact:
-        """Read the manifest and nothing else; raises `ArtifactError` if it can't be used."""
+    def open(cls, path: Path, trust: Trust = ANYTHING) -> Artifact:
+        """Read the manifest, and its signature if the trust asks for one, and nothing else.
+
+        Raises `ArtifactError` if it can't be used, or is not to be trusted.
+        """
         try:
-            manifest = Manifest.model_validate_json((path / MANIFEST).read_bytes())
+            content = (path / MANIFEST).read_bytes()
         except OSError as error:
             raise ArtifactError(
                 f"{path}: no readable {MANIFEST} ({error.strerror}); {RECOVER}"
             ) from error
+        trust.check_signature(path, content)
+        try:
+            manifest = Manifest.model_validate_json(content)
         except ValidationError as error:
             fault = error.errors()[0]
             place = ".".join(map(str, fault["loc"]))
@@ -159,7 +182,8 @@ class Artifact:
             raise ArtifactError(
                 f"{path / MANIFEST}: was changed after training, so it is not used; {RECOVER}"
             )
-        return cls(path, manifest)
+        trust.check_form(path, manifest.not_compiled)
+        return cls(path, manifest, content)
 
     def load_pipeline(self) -> Any:
         """The fitted pipeline, unpickled from the bytes that `verify` checked.

@@ -16,8 +16,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from trivet.errors import ArtifactError, StoreError, TrivetError, did_you_mean
-from trivet.files import sync
+from trivet.files import open_to_write, sync, write_anew
+from trivet.model import history
 from trivet.model.artifact import MANIFEST, Artifact
+from trivet.model.trust import ANYTHING, SIGNATURE, Trust
 from trivet.rows.contract import Frozen
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -37,10 +39,13 @@ class Pointer(Frozen):
 
 
 class ModelStore:
-    """A directory of models. Reading needs no lock and no write access."""
+    """A directory of models, of which it gives those to be trusted.
 
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+    Reading needs no lock and no write access.
+    """
+
+    def __init__(self, root: str | Path, trust: Trust = ANYTHING) -> None:
+        self.root, self.trust = Path(root), trust
 
     def names(self) -> list[str]:
         """Names of the models that have a version, sorted."""
@@ -80,7 +85,7 @@ class ModelStore:
         """One version of a model, the current one by default.
 
         Raises `StoreError` if it is not there, and `ArtifactError` if its manifest can't be used,
-        or names another model or version than its directory does.
+        is not to be trusted, or names another model or version than its directory does.
         """
         version = self.in_use(name) if version is None else checked(version)
         path = self.root / checked(name) / version
@@ -89,7 +94,7 @@ class ModelStore:
             raise StoreError(
                 f"{self.root}: model {name!r} has no version {version!r}; it has {known}"
             )
-        artifact = Artifact.open(path)
+        artifact = Artifact.open(path, self.trust)
         made_as = artifact.manifest.name, artifact.manifest.version
         if made_as != (name, version):
             raise ArtifactError(
@@ -115,9 +120,7 @@ class ModelStore:
         If that fails, nothing is left. A version is never replaced: if it is there already, this
         changes nothing and returns False.
         """
-        with self._locked(name) as home:
-            for leftover in home.glob(f"{STAGING}*"):  # of a killed run: a live one holds the lock
-                shutil.rmtree(leftover)
+        with self.locked(name, anew=True) as home:
             staging, final = home / f"{STAGING}{checked(version)}", home / version
             if final.exists():
                 return False
@@ -131,27 +134,30 @@ class ModelStore:
                 shutil.rmtree(staging, ignore_errors=True)
             sync(home)
             if promote:
-                self._point(home, version)
+                self._point(home, version, by="train")
         return True
 
-    def promote(self, name: str, version: str) -> None:
+    def promote(self, name: str, version: str, why: str = "", by: history.By = "hand") -> None:
         """Make a version the current one, after checking its files."""
-        self.artifact(name, version).verify_files()
-        with self._locked(name) as home:
-            self._point(home, version)
+        with self.locked(name) as home:
+            self.artifact(name, version).verify_files()
+            self._point(home, version, why, by)
 
     def rollback(
-        self, name: str, on_damaged: Callable[[TrivetError], object] = lambda _: None
+        self,
+        name: str,
+        on_damaged: Callable[[TrivetError], object] = lambda _: None,
+        why: str = "rolled back",
     ) -> str:
         """Make the version current that was current before, and return it.
 
         Versions that are damaged or gone are passed over; ``on_damaged`` is called for each.
         """
-        if self.current(name) is None:  # before a directory is made for a model that is not there
-            raise self._without_current(name, None)
-        with self._locked(name) as home:
+        with self.locked(name) as home:
             pointer = self.current(name)
-            earlier = list(pointer.history) if pointer else []
+            if pointer is None:
+                raise self._without_current(name, None)
+            earlier = list(pointer.history)
             while earlier:
                 version = earlier.pop()
                 try:
@@ -159,30 +165,57 @@ class ModelStore:
                 except (ArtifactError, StoreError) as error:
                     on_damaged(error)
                 else:
-                    _write_pointer(home, Pointer(version=version, history=tuple(earlier)))
+                    history.record(home, pointer.version, version, "hand", why)
+                    write_pointer(home, Pointer(version=version, history=tuple(earlier)))
                     return version
         raise StoreError(
             f"{self.root}: model {name!r} has no earlier version to roll back to; {_promote(name)}"
         )
 
-    def _point(self, home: Path, version: str) -> None:
+    def sign(self, name: str, version: str | None, sign: Callable[[bytes], bytes]) -> str:
+        """Sign a version, by default the current one, after checking its files, and return it."""
+        with self.locked(name):
+            artifact = self.artifact(name, version)
+            artifact.verify_files()
+            write_anew(artifact.path / SIGNATURE, sign(artifact.content))
+        return artifact.manifest.version
+
+    def promotions(self, name: str) -> list[history.Promotion]:
+        """All promotions of a model, oldest first; raises `StoreError` if it has no version."""
+        if not self.versions(name):
+            raise self.absent(name)
+        return history.read(self.root / name)
+
+    def _point(self, home: Path, version: str, why: str = "", by: history.By = "hand") -> None:
         try:
             before = self.current(home.name)
         except StoreError:  # a damaged pointer is replaced
             before = None
         if before is None:
-            _write_pointer(home, Pointer(version=version))
-        elif before.version != version:
-            history = (*before.history, before.version)[-REMEMBERED:]
-            _write_pointer(home, Pointer(version=version, history=history))
+            pointer = Pointer(version=version)
+        elif before.version == version:
+            return
+        else:
+            earlier = (*before.history, before.version)[-REMEMBERED:]
+            pointer = Pointer(version=version, history=earlier)
+        history.record(home, before.version if before else None, version, by, why)
+        write_pointer(home, pointer)
 
     @contextmanager
-    def _locked(self, name: str) -> Iterator[Path]:
+    def locked(self, name: str, anew: bool = False) -> Iterator[Path]:
+        """The directory of a model, which no other process changes meanwhile.
+
+        Raises `StoreError` if it is not there, unless it may be made ``anew``.
+        """
         home = self.root / checked(name)
+        if not anew and not self.versions(name):
+            raise self.absent(name)
         try:
             home.mkdir(parents=True, exist_ok=True)
-            with (home / LOCK).open("w") as lock:
+            with open_to_write(home / LOCK, "wb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
+                for leftover in home.glob(f"{STAGING}*"):  # of a run that was killed
+                    shutil.rmtree(leftover)
                 yield home
         except OSError as error:
             raise StoreError(
@@ -222,12 +255,6 @@ def _promote(name: str) -> str:
     return f"choose a version with `trivet models promote --model {name} VERSION`"
 
 
-def _write_pointer(home: Path, pointer: Pointer) -> None:
-    aside = home / f".{CURRENT}"
-    try:
-        aside.write_text(pointer.model_dump_json() + "\n", encoding="utf-8")
-        sync(aside)
-        aside.replace(home / CURRENT)
-    finally:
-        aside.unlink(missing_ok=True)
-    sync(home)
+def write_pointer(home: Path, pointer: Pointer) -> None:
+    """Replace the pointer at once; the caller holds the lock."""
+    write_anew(home / CURRENT, pointer.model_dump_json().encode() + b"\n")

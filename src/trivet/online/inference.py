@@ -19,6 +19,7 @@ from trivet.errors import TrivetError
 from trivet.model.artifact import Manifest
 from trivet.model.predictor import Predictions, Predictor
 from trivet.model.store import ModelStore
+from trivet.model.trust import Trust
 from trivet.online.batcher import Batcher
 from trivet.online.live_model import LiveModel, RawHeaders, Ready, unavailable
 from trivet.online.metrics import Metrics
@@ -42,8 +43,8 @@ BODIES = 16
 #: whatever it asks for, and whether its caller has left.
 READING, REFUSED, LEFT = "trivet.reading", "trivet.refused", "trivet.left"
 
-#: Where a model is: the directory of its store, its name and version.
-Place = tuple[str | Path, str, str]
+#: Where a model is, and what is asked of it: the directory of its store, the trust, name, version.
+Place = tuple[Path, Trust, str, str]
 
 
 @dataclass(slots=True)
@@ -177,7 +178,8 @@ class Inference:
     async def _answer_elsewhere(
         self, headers: Headers, body: bytearray, ready: Ready, parse: Parse
     ) -> Response:
-        place = self._settings.models_dir, ready.manifest.name, ready.manifest.version
+        store, manifest = self._live_model.store, ready.manifest
+        place = store.root, store.trust, manifest.name, manifest.version
         limits = self._settings.max_body, self._settings.max_rows
 
         def answer() -> Written:
@@ -210,9 +212,9 @@ def _answer_alone(
 @lru_cache(1)
 def _loaded(place: Place) -> Ready:
     """The model that the worker answers with, as the other process loads it."""
-    models_dir, name, version = place
+    models_dir, trust, name, version = place
     try:
-        artifact = ModelStore(models_dir).artifact(name, version)
+        artifact = ModelStore(models_dir, trust).artifact(name, version)
         predictor = Predictor.load(artifact)
     except TrivetError as error:
         raise unavailable(f"version {version} can't be loaded for large bodies: {error}") from error

@@ -53,6 +53,7 @@ class LiveModel:
 
     def __init__(self, settings: ServeSettings, metrics: Metrics) -> None:
         self._settings, self._metrics = settings, metrics
+        self.store = ModelStore(settings.models_dir, settings.trust)
         self._thread = ThreadPoolExecutor(1, "pipeline")
         self._failed, self._try_again = "", 0.0
         self.ready: Ready | None = None
@@ -90,16 +91,15 @@ class LiveModel:
     def _load_newer(self) -> Ready | None:
         """The current version, once it gave the golden answers; None if there is nothing new."""
         settings = self._settings
-        store = ModelStore(settings.models_dir)
         if (version := settings.model_version) is None:
-            version = store.in_use(settings.model)
+            version = self.store.in_use(settings.model)
         if self.ready and version == self.ready.manifest.version:
             self.reason, self._failed = None, ""
             return None
         if version == self._failed and time.monotonic() < self._try_again:
             return None
         self._failed, self._try_again = version, time.monotonic() + RETRY_AFTER
-        artifact = store.artifact(settings.model, version)
+        artifact = self.store.artifact(settings.model, version)
         manifest, predictor = artifact.manifest, Predictor.load(artifact)
         observe = partial(self._metrics.predicted, RowWatch(manifest.contract))
         if manifest.not_compiled is None:  # faster than switching threads

@@ -50,7 +50,7 @@ def serve(settings: ListenSettings) -> None:
     Raises `StoreError`, `ArtifactError` or `SettingsError` before it listens if there is no model
     to serve or a setting can't be used.
     """
-    store = ModelStore(settings.models_dir)
+    store = ModelStore(settings.models_dir, settings.trust)
     store.artifact(settings.model, settings.model_version).verify()
     workers, keys = worker_count(settings.workers), Keys(settings)
     if settings.tls_cert:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
 from trivet.cpus import Workers
 from trivet.errors import SettingsError, require_number, require_seconds
 from trivet.model.store import DEFAULT_DIRECTORY, DEFAULT_MODEL
+from trivet.model.trust import Trust
 
 KEY = re.compile(rb"[!-~]{16,}")
 #: Paths that have a meaning: any that begins as these do, those of health, and of predictions.
@@ -24,16 +26,19 @@ class ServeSettings:
     """Which model a service answers with, who may ask, and its limits.
 
     Sizes are in bytes, times in seconds. ``model_version`` pins a version; without it the service
-    follows the store's pointer. Without ``api_keys`` and without the keys of ``api_key_file``,
-    which is read again when it changes, anyone may ask. ``root_path`` is the prefix that callers
-    see, if a proxy adds one; pages of ``cors_origins`` may ask from a browser. Raises
-    `SettingsError` for a value out of its range, for a key that is too short to be one, and for a
-    route that is not a path, or is that of something else.
+    follows the store's pointer. With ``verify_key``, the file of a public key, it answers only with
+    what that key signed, and with ``no_pickle`` only with compiled models. Without ``api_keys`` and
+    without the keys of ``api_key_file``, which is read again when it changes, anyone may ask.
+    ``root_path`` is the prefix that callers see, if a proxy adds one; pages of ``cors_origins`` may
+    ask from a browser. Raises `SettingsError` for a value out of its range, for a key that is too
+    short to be one, and for a route that is not a path, or is that of something else.
     """
 
     model: str = DEFAULT_MODEL
     model_version: str | None = None
     models_dir: str | Path = DEFAULT_DIRECTORY
+    verify_key: str | Path | None = None
+    no_pickle: bool = False
     max_body: int = 4_000_000
     max_rows: int = 10_000
     max_in_flight: int = 1_000
@@ -62,6 +67,7 @@ class ServeSettings:
                 "api_keys is a list of bytes, 16 or more ASCII characters each: "
                 "openssl rand -hex 32"
             )
+        _ = self.trust
         _require_free("--predict-route", self.predict_route, HEALTH)
         _require_free("--health-route", self.health_route, PREDICTIONS)
         if not re.fullmatch(r"(/[^/{}?#]+)*", self.root_path):
@@ -72,6 +78,11 @@ class ServeSettings:
                     f"--cors-origin {origin}: write it as a browser does, such as "
                     "https://app.example.com, or * for any"
                 )
+
+    @cached_property
+    def trust(self) -> Trust:
+        """What is asked of a model. The key is read once, for all processes of this one."""
+        return Trust.of(self.verify_key, self.no_pickle)
 
 
 @dataclass(frozen=True)

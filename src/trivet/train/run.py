@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
@@ -24,10 +25,14 @@ from trivet.model.artifact import (
 )
 from trivet.model.code import DEFAULT, PipelineFile
 from trivet.model.store import ModelStore
+from trivet.model.trust import ANYTHING
 from trivet.rows.rejects import HEADER, too_many
 from trivet.rows.sources import Source, find_sources
 from trivet.train.settings import OnStep, TrainSettings, Watch
 from trivet.train.version import inputs_digest
+
+if TYPE_CHECKING:
+    from trivet.model.keys import Signer
 
 #: The file of rejected rows in an artifact.
 REJECTED = "rejected.csv"
@@ -64,7 +69,8 @@ def train(
 def _train(
     settings: TrainSettings, sources: Sequence[Source], watch: Watch, on_step: OnStep
 ) -> TrainResult:
-    store = ModelStore(settings.models_dir)
+    signer = _signer(settings)
+    store = ModelStore(settings.models_dir, signer.trust if signer else ANYTHING)
     data_digest = _digest(sources)
     shaping = settings.shaping() | _reading(sources, settings)
     pipeline = PipelineFile.read(Path(settings.pipeline or DEFAULT))
@@ -76,11 +82,20 @@ def _train(
         return _up_to_date(store, settings, present)
     if taken:  # a version is never replaced: this will be its next revision
         version = f"{version}-r{_revision(taken[-1]) + 1}"
-    artifact = _fitted(settings, sources, pipeline, watch, on_step, version, data_digest)
-    if not store.publish(settings.model, version, artifact.write, settings.promote):
+    draft = _fitted(settings, sources, pipeline, watch, on_step, version, data_digest)
+    draft = replace(draft, sign=signer.sign if signer else None)
+    if not store.publish(settings.model, version, draft.write, settings.promote):
         return _up_to_date(store, settings, [version])  # another run was faster
     manifest = store.artifact(settings.model, version).manifest
     return TrainResult(manifest, True, store.whole(settings.model))
+
+
+def _signer(settings: TrainSettings) -> Signer | None:
+    if settings.sign_key is None:
+        return None
+    from trivet.model.keys import Signer  # needs an extra
+
+    return Signer(Path(settings.sign_key))
 
 
 def _revisions(store: ModelStore, name: str, version: str) -> list[str]:
@@ -106,7 +121,7 @@ def _up_to_date(store: ModelStore, settings: TrainSettings, present: list[str]) 
     if not settings.limit.allows(total - rows.total, total):
         raise too_many(rows.rejected, total, f"; they are in {REJECTED} of version {version}")
     if current is None and settings.promote:
-        store.promote(settings.model, version)
+        store.promote(settings.model, version, "no usable version was current", by="train")
         current = version
     return TrainResult(manifest, False, current)
 

@@ -23,7 +23,9 @@ OnStep = Callable[[str], object]
 
 #: Settings that only say what is read and where a model goes; all others shape the model. (The
 #: content of the pipeline file does, too: see `trivet.train.version`.)
-NOT_SHAPING = {"data", "pipeline", "max_rejected", "model", "models_dir", "promote", "force"}
+NOT_SHAPING = {
+    *("data", "pipeline", "max_rejected", "model", "models_dir", "promote", "force", "sign_key")
+}
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class TrainSettings:
     row counts in the fit; the metrics count each row once. ``na_values`` are the words that mean a
     missing value; empty text always does. ``sample_rows`` limits how many rows are used: a random
     sample, drawn with ``seed``. ``pipeline`` is the file that builds the pipeline, by default the
-    package's own; ``estimator``, ``features`` and ``params`` are for it.
+    package's own; ``estimator``, ``features`` and ``params`` are for it. With ``sign_key``, the
+    file of a private key, the version is signed, and one is up to date only if that key signed it.
     """
 
     data: str | Path
@@ -62,6 +65,7 @@ class TrainSettings:
     models_dir: str | Path = DEFAULT_DIRECTORY
     promote: bool = True
     force: bool = False
+    sign_key: str | Path | None = None
 
     def __post_init__(self) -> None:
         """Check what the types do not."""

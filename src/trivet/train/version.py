@@ -16,7 +16,10 @@ from trivet.model.code import PipelineFile
 
 #: The parts of the package that shape a model, and the modules in them that do not.
 SHAPING = ("pipeline.py", "rows", "model", "train")
-NOT_SHAPING = ("model/store.py", "train/report.py")
+NOT_SHAPING = (
+    *(f"model/{name}.py" for name in ("care", "history", "keys", "store", "trust")),
+    "train/report.py",
+)
 
 
 def inputs_digest(
