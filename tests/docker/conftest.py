@@ -187,7 +187,7 @@ def remove_images(*names: str) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def no_build_cache_left() -> Iterator[None]:
-    """Removes what the builds of the tests added to the cache, gigabytes; what was there stays."""
+    """Removes what came to the build cache meanwhile, gigabytes of it; what was there stays."""
     before = cached()
     yield
     if made := cached() - before:
