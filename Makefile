@@ -17,7 +17,7 @@ export TRIVET_GID ?= $(shell id -g)
 export VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/trivet/__init__.py)
 export REVISION = $(shell git describe --always --dirty --exclude '*' 2>/dev/null || echo unknown)
 
-.PHONY: help setup demo train batch-predict serve test lint docs pictures lock clean \
+.PHONY: help setup demo train batch-predict serve test test-slow test-docker lint docs pictures lock clean \
 	images docker-train docker-batch-predict docker-serve docker-stop push pull
 
 help: ## print this help
@@ -45,8 +45,15 @@ batch-predict: setup ## predict the November flights into data/predictions/
 serve: setup ## answer on http://127.0.0.1:8000, PORT=... for another port
 	$(BIN)/trivet serve --port $(PORT)
 
-test: setup ## run the tests
-	$(BIN)/pytest
+# Two processes fill two processors with one thread each.
+test: setup ## run the fast tests, minutes less than all
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not slow and not docker and not browser and not cluster"
+
+test-slow: setup ## run the tests that take longer: needs chromium, haproxy and nginx
+	$(BIN)/pytest -m "not docker and (slow or browser or cluster)"
+
+test-docker: setup ## run the tests with containers: needs Docker
+	$(BIN)/pytest -m docker
 
 lint: setup ## check style and types
 	$(BIN)/ruff check .

@@ -148,6 +148,7 @@ def rows(codes: st.SearchStrategy[int]) -> st.SearchStrategy[Table]:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(rows(st.integers(-3, 9)))
 def test_training_infers_one_contract_from_every_format(table: Table) -> None:

@@ -253,6 +253,7 @@ def test_a_run_that_is_stopped_leaves_no_output(
     assert content(Path(settings.output)) == undisturbed(settings)
 
 
+@pytest.mark.slow
 def test_a_second_run_to_the_same_output_says_so_and_stops(
     settings: BatchSettings, small_parts: None, tmp_path: Path
 ) -> None:
@@ -352,6 +353,7 @@ def test_resume_refuses_another_plan(
     assert parts_done(interrupted) == done
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_loses_nothing(
     settings: BatchSettings, small_disk: Path
 ) -> None:

@@ -47,6 +47,7 @@ def test_a_host_that_is_none_is_1_and_no_traceback(tmp_path: Path, host: str) ->
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_service_that_is_not_ready_is_1_and_one_line(flights_store: Path, tmp_path: Path) -> None:
     options = ["--model", "flights", "--models-dir", str(flights_store), "--drain", "3"]
     options += ["--root-path", "/flights"]

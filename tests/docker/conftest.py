@@ -185,6 +185,21 @@ def remove_images(*names: str) -> None:
     docker("image", "rm", "--force", *names, check=False)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_build_cache_left() -> Iterator[None]:
+    """Removes what came to the build cache meanwhile, gigabytes of it; what was there stays."""
+    before = cached()
+    yield
+    if made := cached() - before:
+        docker("builder", "prune", "--all", "--force", "--filter", f"id=^({'|'.join(made)})$")
+
+
+def cached() -> set[str]:
+    """The ids of what the builder keeps, a star behind those in use."""
+    kept = docker("system", "df", "--verbose", "--format", "{{json .BuildCache}}")
+    return {entry["ID"].rstrip("*") for entry in json.loads(kept)}
+
+
 @pytest.fixture(scope="session")
 def rounds() -> list[dict[str, list[str]]]:
     """The layers of each leg's image, from two rounds of builds, one leg after the other.

@@ -31,7 +31,8 @@ PROOFS = (
     *("tests/cli", "tests/docs", "tests/batch/test_run.py", "tests/online/test_routes.py"),
     "tests/online/test_protocols.py",
 )
-FAST = "not slow and not docker and not browser and not cluster"
+#: Slow ones, too, but not the tests of this file that make copies.
+CHOSEN = ("-m", "not docker and not browser and not cluster", "-k", "not deleted_and")
 
 
 def without(names: list[str], folder: Path) -> Path:
@@ -82,7 +83,7 @@ def test_a_row_is_deleted_and_nothing_else_has_to_change(what: str, tmp_path: Pa
 def test_all_rows_are_deleted_and_what_is_left_is_whole(tmp_path: Path) -> None:
     folder = without([name for names in ROWS.values() for name in names], tmp_path / "copy")
     run(folder, "make", "-o", ".venv/.installed", "lint")
-    run(folder, sys.executable, "-m", "pytest", "-q", "-x", "-m", FAST, *PROOFS)
+    run(folder, sys.executable, "-m", "pytest", "-q", "-x", *CHOSEN, *PROOFS)
 
 
 def names_of_legs() -> list[list[str]]:

@@ -30,6 +30,7 @@ class Output(doctest.OutputChecker):
         return super().check_output(shown + "\n", printed + "\n", optionflags)
 
 
+@pytest.mark.slow
 def test_the_guide_does_what_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(copy_checkout(tmp_path))
     monkeypatch.syspath_prepend(tmp_path)

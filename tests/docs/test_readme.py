@@ -46,6 +46,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_readme_does_what_it_shows(checkout: Path) -> None:
     assert len(COMMANDS) == 5
     names: dict[str, str] = {}  # the versions that were printed, by those that the README shows

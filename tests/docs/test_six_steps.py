@@ -22,6 +22,7 @@ def checkout(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_six_steps_lead_to_a_served_model(checkout: Path) -> None:
     names: dict[str, str] = {}  # the versions that were printed, by those that the steps show
     taken = 0
@@ -39,6 +40,7 @@ def test_the_six_steps_lead_to_a_served_model(checkout: Path) -> None:
     assert taken == 7
 
 
+@pytest.mark.slow
 def test_features_of_ones_own_are_made_as_shown(checkout: Path) -> None:
     [(name, code)] = re.findall(r"```python\n# (\S+)\n(.*?)```", OWN_FEATURES, re.DOTALL)
     (checkout / name).write_text(code)

@@ -84,6 +84,7 @@ def run_schemathesis(
     assert not [line for line in server.logs() if line["level"] == "error"]
 
 
+@pytest.mark.slow
 def test_what_is_generated_from_the_documentation_is_answered_as_documented(
     flights: Artifact, flights_store: Path, tmp_path: Path
 ) -> None:

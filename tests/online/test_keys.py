@@ -191,6 +191,7 @@ def statuses(server: Server) -> set[tuple[int, ...]]:
     return {tuple(server.ask(each)[0] for each in asked) for _ in range(50)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_keys_come_and_go_while_the_service_runs(
     flights_store: Path, tmp_path: Path, workers: str

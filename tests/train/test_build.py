@@ -58,6 +58,7 @@ def written(folder: Path, source: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_pipeline_of_ones_own_is_found_by_every_leg(tmp_path: Path) -> None:
     shutil.copy(OWN_PIPELINE, tmp_path / "my_pipeline.py")
     (tmp_path / "trivet.toml").write_text(
@@ -87,6 +88,7 @@ def test_a_pipeline_of_ones_own_is_found_by_every_leg(tmp_path: Path) -> None:
     assert answer["predictions"][0]["probabilities"]["true"] == pytest.approx(alone[0, 1])
 
 
+@pytest.mark.slow
 def test_the_packages_own_file_may_be_replaced(tmp_path: Path) -> None:
     package = Path(shutil.copytree(Path(trivet.__file__).parent, tmp_path / "copy/trivet"))
     shutil.copy(OWN_PIPELINE, package / "pipeline.py")
@@ -136,6 +138,7 @@ def test_an_edit_makes_a_new_version_and_a_comment_does_not(tmp_path: Path) -> N
     assert same.manifest.version == first.manifest.version != edited.manifest.version
 
 
+@pytest.mark.slow
 def test_a_search_over_ones_own_steps_may_use_processes(tmp_path: Path) -> None:
     source = MINIMAL.replace(
         "return make_pipeline(numbers, DecisionTreeClassifier(max_depth=2))",

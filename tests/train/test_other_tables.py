@@ -53,6 +53,7 @@ def test_diabetes_is_a_regression(tmp_path: Path) -> None:
     assert "probability" not in (tmp_path / "out.csv").read_text()
 
 
+@pytest.mark.slow
 def test_a_parquet_table_of_breast_cancer(tmp_path: Path) -> None:
     load_breast_cancer(as_frame=True).frame.to_parquet(tmp_path / "cancer.parquet")
     answers, _ = train_predict_and_ask(

@@ -16,6 +16,7 @@ from trivet.train.settings import TrainSettings
 PENGUINS = ("--data", ROOT / "data/penguins.csv", "--model", "penguins", "--param", "max_iter=5")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["species", "sex"])
 def test_cells_that_a_word_makes_missing_are_counted(tmp_path: Path, target: str) -> None:
     columns = ("bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g")
@@ -26,6 +27,7 @@ def test_cells_that_a_word_makes_missing_are_counted(tmp_path: Path, target: str
     assert f"\n\n- {line}\n\n| held-out" in report(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_label_may_be_called_na(tmp_path: Path) -> None:
     write_csv(
         tmp_path / "in.csv", ["country", "x"], [[("NA", "DE")[n % 2], n % 9] for n in range(80)]

@@ -142,6 +142,7 @@ def test_training_again_mends_the_pointer(store: ModelStore, content: bytes | No
     assert store.artifact("flights").manifest.version == version
 
 
+@pytest.mark.slow
 def test_a_first_version_that_is_not_promoted(tmp_path: Path) -> None:
     table = write_csv(tmp_path / "table.csv", ["x", "y"], [[n % 7, n % 2] for n in range(40)])
     options = ("--data", table, "--target", "y", "--no-promote")
@@ -264,6 +265,7 @@ def test_a_killed_training_run_leaves_the_store_as_it_was(store: ModelStore) -> 
             Predictor.load(store.artifact("flights", version))
 
 
+@pytest.mark.slow
 def test_the_command_prints_what_it_did(tmp_path: Path) -> None:
     options = ["--data", str(FLIGHTS.data), *OPTIONS, "--model", "f"]
     first = run_trivet("train", *options, cwd=tmp_path)

@@ -133,6 +133,7 @@ def test_a_target_of_names_is_not_learnt_as_labels(learn: Learn) -> None:
         learn(rows)
 
 
+@pytest.mark.slow
 def test_counts_taken_for_labels_are_said_aloud(tmp_path: Path) -> None:
     rows = [[n % 7 + 0.5, n % 11] for n in range(400)]
     write_csv(tmp_path / "table.csv", ["x", "y"], rows)
@@ -169,6 +170,7 @@ def test_a_model_worse_than_its_baseline_says_so(learn: Learn) -> None:
     assert any("worse than the baseline: " in line and "log_loss" in line for line in warnings)
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_would_be_learnt_and_publishes_nothing(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     rows: list[list[object]] = [
