@@ -8,6 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from trivet.batch.fork_server import start_fork_server
 from trivet.batch.settings import BatchSettings
 from trivet.cli.options import (
     FORMATS,
@@ -21,7 +22,7 @@ from trivet.cli.options import (
     defaults_from,
 )
 from trivet.cli.progress import Progress
-from trivet.cpus import cpu_limit, limit_threads
+from trivet.cpus import cpu_limit, limit_threads, worker_count
 
 
 class BatchCommand(click.Command):
@@ -82,11 +83,13 @@ class BatchCommand(click.Command):
 def batch_predict(**options: Any) -> None:
     """Predict every row of one table, or of many."""
     limit_threads(cpu_limit())
+    settings = BatchSettings(**options)
+    if settings.cluster is None and worker_count(settings.workers) > 1:
+        start_fork_server(str(settings.input))  # it imports while this process does
     from trivet.batch.run import batch_predict
     from trivet.batch.summary import lines_of
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops a run as Ctrl-C does
-    settings = BatchSettings(**options)
     with Progress() as watch:
         summary = batch_predict(settings, watch)
     for line in lines_of(summary, str(settings.output)):
