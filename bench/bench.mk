@@ -3,10 +3,10 @@
 bench-compiled: train ## compare the compiled model with its pipeline
 	$(BIN)/python bench/compiled.py
 
-bench-online: train ## measure the service and its peers into bench/results/online.md: needs wrk and two cores
+bench-online: setup ## measure the service and its peers into bench/results/online.md: needs wrk and two cores
 	$(BIN)/python bench/online.py
 
-bench-large: train ## measure callers with one row beside callers with 10,000: needs wrk and two cores
+bench-large: setup ## measure callers with one row beside callers with 10,000: needs wrk and two cores
 	$(BIN)/python bench/large.py
 
 bench-train: setup ## measure training beside a plain pandas script into bench/results/train.md

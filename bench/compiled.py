@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from rows import flight_rows
+from rows import csv_rows
 
 from trivet.model.compiled import CompiledPipeline
 from trivet.model.fitted import to_frame
@@ -33,7 +33,7 @@ def main() -> None:
     artifact = ModelStore(Path("models")).artifact("flights")
     contract, pipeline = artifact.manifest.contract, artifact.load_pipeline()
     compiled = CompiledPipeline.load(artifact.verify())
-    rows = flight_rows(NOVEMBER, contract)
+    rows = csv_rows(NOVEMBER, contract)
     print("| rows per call | pipeline, us | compiled, us | ratio | goal |")
     print("|---:|---:|---:|---:|---:|")
     for size, calls, goal in SIZES:

@@ -10,9 +10,13 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 CACHE, OWN, PEERS = ROOT / ".bench", ROOT / ".venv", ROOT / "bench/peers"
-MLFLOW_MODEL = CACHE / "mlflow-model"
+MODELS, MLFLOW_MODEL = CACHE / "models", CACHE / "mlflow-model"
+FLIGHTS = "flights"  # the model that all serve
+#: A server runs on one core, wrk on another.
+SERVER_CORE, CLIENT_CORE = 0, 1
 
 Row = dict[str, Any]
+TRIVET, EMPTY, BARE = "trivet", "fastapi-empty", "asgi-bare"
 
 
 @dataclass(frozen=True)
@@ -20,9 +24,10 @@ class Contestant:
     """One server.
 
     ``environment`` is a folder in the cache, or None for the project's own. ``body`` makes the body
-    of a request from rows; ``read`` gets the probabilities from an answer, and is None if nothing
-    is predicted. ``many`` is the path for many rows per request, or None if it takes one only.
-    ``source``, in ``bench/peers``, and ``how`` say how it was run.
+    of a request from rows; ``read`` gets the numbers that were predicted from an answer, and is
+    None if none are. ``many`` is the path for many rows per request, or None if it takes one only.
+    ``source``, in ``bench/peers``, and ``how`` say how it was run. ``model`` is one of `cases.py`,
+    ``cores`` a list for `taskset`.
     """
 
     name: str
@@ -30,9 +35,11 @@ class Contestant:
     command: str
     path: str
     body: Callable[[list[Row]], Any]
-    read: Callable[[Any], list[float]] | None
+    read: Callable[[Any], list[Any]] | None
     many: str | None
     how: str
+    model: str = FLIGHTS
+    cores: str = str(SERVER_CORE)
     source: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
 
@@ -43,7 +50,8 @@ class Contestant:
     def arguments(self, port: int, other: int) -> list[str]:
         """The command that starts it; ``other`` is a second port, which some need."""
         program, *rest = self.command.split()
-        places = {"port": port, "other": other, "peers": PEERS, "model": MLFLOW_MODEL}
+        places = {"port": port, "other": other, "peers": PEERS}
+        places |= {"models": MODELS, "model": MLFLOW_MODEL}
         return [str(self.bin / program), *(part.format(**places) for part in rest)]
 
     def variables(self, model: Path, port: int, other: int) -> dict[str, str]:
@@ -54,17 +62,28 @@ class Contestant:
         return {**os.environ, "PATH": f"{self.bin}:{os.environ['PATH']}", **own}
 
 
-def trivet(workers: int) -> Contestant:
+def trivet(
+    name: str = TRIVET, model: str = FLIGHTS, workers: int = 1, how: str = "", **others: Any
+) -> Contestant:
+    serve = f"trivet serve --model {model} --workers {workers}"
     return Contestant(
-        name="trivet",
+        name=name,
         environment=None,
-        command=f"trivet serve --model flights --port {{port}} --workers {workers}",
+        command=f"{serve} --models-dir {{models}} --port {{port}}",
         path="/predict",
         body=lambda rows: {"instances": rows} if len(rows) > 1 else rows[0],
-        read=lambda answer: [row["probabilities"]["true"] for row in answer["predictions"]],
+        read=lambda answer: [numbers(row) for row in answer["predictions"]],
         many="/predict",
-        how="`trivet serve --model flights`",
+        how=f"`{serve}`{how}",
+        model=model,
+        **others,
     )
+
+
+def numbers(row: Any) -> list[float]:
+    """The probabilities of all labels but the first, or the prediction of a regression."""
+    probabilities = [*row.get("probabilities", {}).values()]
+    return probabilities[1:] or [row["prediction"]]
 
 
 def mlflow() -> Contestant:
@@ -187,13 +206,39 @@ def on_uvicorn(
     )
 
 
+def rsgi() -> Contestant:
+    options = "--interface rsgi --runtime-mode st --runtime-threads 1 --loop uvloop"
+    return Contestant(
+        name="rsgi-bare",
+        environment="fastapi",
+        command=f"granian {options} --working-dir {{peers}} --port {{port}} rsgi_bare:app",
+        path="/predict",
+        body=lambda rows: rows[0],
+        read=None,
+        many=None,
+        how=f"`granian {options}`: a server written in Rust; reads the body, answers fixed bytes; "
+        "no access log",
+        source="rsgi_bare.py",
+    )
+
+
 def probabilities(answer: Any) -> list[float]:
     return [each["probability"] for each in (answer if isinstance(answer, list) else [answer])]
 
 
-TRIVET, EMPTY, BARE = "trivet", "fastapi-empty", "asgi-bare"
 CONTESTANTS = [
-    trivet(workers=1),
+    trivet(),
+    trivet(
+        "trivet-2-workers", workers=2, how="; on both cores", cores=f"{SERVER_CORE},{CLIENT_CORE}"
+    ),
+    trivet(
+        "trivet-uncompiled",
+        "flights-uncompiled",
+        how="; the same pipeline with a third step, which keeps it from being compiled",
+        source="three_steps.py",
+    ),
+    trivet("trivet-regression", "diabetes", how="; scikit-learn's table, 10 features"),
+    trivet("trivet-10-labels", "digits", how="; scikit-learn's table, 60 features, 10 labels"),
     mlflow(),
     bentoml("bentoml", "Plain", "no batching"),
     bentoml("bentoml-batching", "Batching", "adaptive batching, at most 1,000 rows and 1 s"),
@@ -210,5 +255,7 @@ CONTESTANTS = [
     ),
     on_uvicorn(EMPTY, "fastapi_empty", "the same body and answer, nothing predicted"),
     on_uvicorn(BARE, "asgi_bare", "no framework: reads the body, answers fixed bytes"),
+    rsgi(),
 ]
-PEER_NAMES = [each.name for each in CONTESTANTS if each.name not in (TRIVET, EMPTY, BARE)]
+FLOOR_NAMES = [each.name for each in CONTESTANTS if each.read is None]
+PEER_NAMES = [each.name for each in CONTESTANTS if each.environment and each.read]

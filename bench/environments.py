@@ -21,7 +21,7 @@ PACKAGES = {
     # With a newer uvloop its worker process exits as soon as it starts.
     "mlserver": (*HTTP, "mlserver==1.7.1", "mlserver-sklearn==1.7.1", "uvloop==0.21.0"),
     "litserve": (*HTTP, "litserve==0.2.19", "fastapi==0.165.0", "pyzmq==27.3.0", "uvloop==0.23.0"),
-    "fastapi": (*HTTP, "fastapi==0.165.0", "uvloop==0.23.0"),
+    "fastapi": (*HTTP, "fastapi==0.165.0", "granian==2.8.7", "uvloop==0.23.0"),
     "batch": (
         "dask[dataframe]==2026.8.0",
         "ray[data]==2.60.0",
@@ -44,7 +44,8 @@ PACKAGES = {
 ALONE = frozenset({"tables"})
 #: Packages whose versions are reported, if an environment has them.
 SHOWN = ("mlflow", "bentoml", "mlserver", "mlserver-sklearn", "litserve", "fastapi", "starlette")
-SHOWN += ("uvicorn", "uvloop", "httptools", "pydantic", "scikit-learn", "numpy", "pandas")
+SHOWN += ("uvicorn", "granian", "uvloop", "httptools", "pydantic")
+SHOWN += ("scikit-learn", "numpy", "pandas")
 UV = str(OWN / "bin/uv")
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from contestants import ROOT
-from rows import flight_rows
+from rows import csv_rows
 
 from trivet.model.predictor import Predictor
 from trivet.model.store import ModelStore
@@ -46,7 +46,7 @@ class Flights:
             for version in store.versions(MODEL)
         }
         contract = predictors[self.current].contract
-        rows = flight_rows(ROOT / "data/flights_november.csv", contract)
+        rows = csv_rows(ROOT / "data/flights_november.csv", contract)
         self.records = [to_record(row, contract) for row in rows]
         self.late = {
             version: predictor.predict_records(self.records).probabilities[:, 1].tolist()

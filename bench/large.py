@@ -3,7 +3,7 @@
     make bench-large
     .venv/bin/python bench/large.py --rounds 1 --seconds 3
 
-One worker serves the published flights model on one core; wrk asks from another: 8 callers with
+One worker serves the flights model on one core; wrk asks from another: 8 callers with
 one row each, then 4 callers with 10,000 rows each, then all of them at once. What counts are the
 ratios, within each round, of the last to the first two. Needs Linux, two cores and wrk.
 """
@@ -17,13 +17,11 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import click
-from contestants import CACHE, ROOT
-from contestants import trivet as trivet_with
+from cases import case_of
+from contestants import CACHE, CLIENT_CORE, FLIGHTS, trivet
 from figures import GOALS, Goal, medians, short
-from online import load_case, write_body
-from servers import CLIENT_CORE, Server, serving
-
-from trivet.model.store import ModelStore
+from online import write_body
+from servers import Server, serving
 
 SMALL, LARGE, ROWS = 8, 4, 10_000
 WARM_UP = 2
@@ -89,17 +87,16 @@ def goals(rounds: list[Figures]) -> list[Goal]:
 )
 def main(rounds: int, seconds: int) -> None:
     """Measure small callers beside large ones."""
-    case = load_case(ModelStore(ROOT / "models").artifact("flights"))
-    trivet = trivet_with(1)
+    case, contestant = case_of(FLIGHTS), trivet()
     for folder in ("bodies", "logs"):
         (CACHE / folder).mkdir(parents=True, exist_ok=True)
-    one = write_body(trivet, case.rows[:1])
-    many = write_body(trivet, (case.rows * (ROWS // len(case.rows) + 1))[:ROWS])
+    one = write_body(contestant, case.rows[:1])
+    many = write_body(contestant, (case.rows * (ROWS // len(case.rows) + 1))[:ROWS])
     os.sched_setaffinity(0, {CLIENT_CORE})  # this process must not use the server's core either
     found = []
     print(f"{many.stat().st_size:,} bytes a large body")
     for number in range(1, rounds + 1):
-        with serving(trivet, case.model) as server:
+        with serving(contestant, case.model) as server:
             server.first_answer("/predict", one)
             found.append(measure(server, one, many, seconds))
         print(f"round {number}: {' | '.join(map(short, astuple(found[-1])))}", flush=True)

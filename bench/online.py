@@ -1,13 +1,14 @@
-"""Measure online inference: Trivet and its peers serve the published flights model.
+"""Measure online inference: Trivet and its peers serve the flights model, Trivet others as well.
 
     make bench-online
     .venv/bin/python bench/online.py --rounds 1 --seconds 2 --only trivet --only fastapi-empty
 
 Each contestant runs in its own process on one core and answers wrk, which runs on another: one row
-per request over 32 connections and over one, then 1,000 rows per request. Its first answers are
-compared with the pipeline's. Each round runs every contestant once, so a slow minute of the machine
-affects them all. The report with the medians goes to bench/results/online.md, or with --only just
-to the terminal. Needs Linux, two cores and wrk. The peers' environments are kept in .bench.
+per request over 32 connections and over one, then 1,000 rows per request if it serves the flights
+model. Its first answers are compared with the pipeline's. Each round runs every contestant once, so
+a slow minute of the machine affects them all. The report with the medians goes to
+bench/results/online.md, or with --only just to the terminal. Needs Linux, two cores and wrk. The
+models and the peers' environments are kept in .bench.
 """
 
 from __future__ import annotations
@@ -19,43 +20,33 @@ import platform
 import shutil
 import subprocess
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
-from contestants import CACHE, CONTESTANTS, MLFLOW_MODEL, ROOT, TRIVET, Contestant, Row
-from contestants import trivet as trivet_with
+import numpy as np
+from cases import Case, case_of
+from contestants import (
+    CACHE,
+    CLIENT_CORE,
+    CONTESTANTS,
+    FLIGHTS,
+    MLFLOW_MODEL,
+    ROOT,
+    SERVER_CORE,
+    TRIVET,
+    Contestant,
+    Row,
+    trivet,
+)
 from environments import PACKAGES, install, save_for_mlflow
 from processes import FailedError
 from report import Figures, render, table_row
-from rows import flight_rows
-from servers import CLIENT_CORE, SERVER_CORE, serving
+from servers import serving
 
-from trivet.model.artifact import Artifact
-from trivet.model.fitted import to_frame
-from trivet.model.store import ModelStore
+from trivet.model.artifact import library_versions
 
-NOVEMBER = ROOT / "data/flights_november.csv"
 RESULTS = ROOT / "bench/results/online.md"
-ROWS, CONNECTIONS, WARM_UP, TOLERANCE = 1000, 32, 2, 1e-9
-
-
-@dataclass(frozen=True)
-class Case:
-    """The file of a model, rows without missing values, and the pipeline's answers to them."""
-
-    model: Path
-    rows: list[Row]
-    expected: list[float]
-
-
-def load_case(artifact: Artifact) -> Case:
-    contract = artifact.manifest.contract
-    table = flight_rows(NOVEMBER, contract)
-    frame = to_frame(table, contract).dropna()[:ROWS]
-    whole = {column.name: int for column in contract.columns if column.kind == "integer"}
-    expected = artifact.load_pipeline().predict_proba(frame)[:, 1].tolist()
-    return Case(artifact.path / "model.joblib", frame.astype(whole).to_dict("records"), expected)
+CONNECTIONS, WARM_UP, TOLERANCE = 32, 2, 1e-9
 
 
 def measure(contestant: Contestant, case: Case, seconds: int) -> Figures:
@@ -72,7 +63,8 @@ def measure(contestant: Contestant, case: Case, seconds: int) -> Figures:
         rows = math.nan
         if contestant.many:
             check(contestant, server.ask(contestant.many, many), case.expected)
-            rows = ROWS * server.load(contestant.many, many, 1, seconds).rate
+        if contestant.many and contestant.model == FLIGHTS:
+            rows = len(case.rows) * server.load(contestant.many, many, 1, seconds).rate
         return Figures(crowd.rate, crowd.p50, crowd.p99, alone.p50, rows, ready, *server.memory())
 
 
@@ -82,21 +74,19 @@ def write_body(contestant: Contestant, rows: list[Row]) -> Path:
     return path
 
 
-def check(contestant: Contestant, answer: bytes, expected: list[float]) -> None:
+def check(contestant: Contestant, answer: bytes, expected: np.ndarray) -> None:
     if contestant.read is None:
         return
-    got = contestant.read(json.loads(answer))
-    if len(got) != len(expected) or any(
-        abs(one - other) > TOLERANCE for one, other in zip(got, expected, strict=True)
-    ):
-        raise FailedError(f"it answers {got[:3]}..., but the pipeline {expected[:3]}...")
+    got, wanted = np.ravel(contestant.read(json.loads(answer))), expected.ravel()
+    if got.shape != wanted.shape or not np.allclose(got, wanted, rtol=TOLERANCE, atol=TOLERANCE):
+        raise FailedError(f"it answers {got[:3]}..., but the pipeline {wanted[:3]}...")
 
 
 def further_worker(case: Case, seconds: int) -> float:
     """Megabytes (PSS) that each further worker of Trivet adds, measured after a load."""
     sizes = {}
     for workers in (1, 4):
-        contestant = trivet_with(workers)
+        contestant = trivet(workers=workers)
         body = write_body(contestant, case.rows[:1])
         with serving(contestant, case.model) as server:
             server.first_answer(contestant.path, body)
@@ -111,9 +101,10 @@ def describe(rounds: int, seconds: int) -> str:
     wrk = subprocess.run(["wrk", "-v"], capture_output=True, text=True, check=False).stdout.split()
     return (
         f"Made by `make bench-online` on {time.strftime('%Y-%m-%d')}: {os.cpu_count()} processors "
-        f"({model or platform.machine()}), Python {platform.python_version()}, wrk {wrk[1]}. The "
-        f"server runs on core {SERVER_CORE}, wrk on core {CLIENT_CORE}. Figures are medians of "
-        f"{rounds} rounds, with {seconds} s per load after {WARM_UP} s to warm up."
+        f"({model or platform.machine()}), Python {platform.python_version()}, wrk {wrk[1]}. A "
+        f"server runs on core {SERVER_CORE}, wrk on core {CLIENT_CORE}; `trivet-2-workers` runs on "
+        f"both, and so takes part of wrk's. Figures are medians of {rounds} rounds, with {seconds} "
+        f"s per load after {WARM_UP} s to warm up."
     )
 
 
@@ -131,9 +122,7 @@ def main(rounds: int, seconds: int, only: tuple[str, ...]) -> None:
     if not {SERVER_CORE, CLIENT_CORE} <= os.sched_getaffinity(0):
         raise SystemExit(f"needs cores {SERVER_CORE} and {CLIENT_CORE}")
     chosen = [each for each in CONTESTANTS if not only or each.name in only]
-    artifact = ModelStore(ROOT / "models").artifact("flights")
-    case = load_case(artifact)
-    prepare(chosen, artifact, case)
+    cases = prepare(chosen)
     os.sched_setaffinity(0, {CLIENT_CORE})  # this process must not use the server's core either
     runs: dict[str, list[Figures]] = {contestant.name: [] for contestant in chosen}
     errors: list[str] = []
@@ -141,9 +130,9 @@ def main(rounds: int, seconds: int, only: tuple[str, ...]) -> None:
     for number in range(1, rounds + 1):
         for contestant in chosen:
             try:
-                figures = measure(contestant, case, seconds)
+                figures = measure(contestant, cases[contestant.model], seconds)
                 if contestant.name == TRIVET:
-                    further.append(further_worker(case, seconds))
+                    further.append(further_worker(cases[FLIGHTS], seconds))
             except (FailedError, OSError, subprocess.CalledProcessError) as error:
                 errors.append(f"{contestant.name}, round {number}: {error}")
                 print(errors[-1], flush=True)
@@ -157,15 +146,17 @@ def main(rounds: int, seconds: int, only: tuple[str, ...]) -> None:
         RESULTS.write_text(report)
 
 
-def prepare(chosen: list[Contestant], artifact: Artifact, case: Case) -> None:
+def prepare(chosen: list[Contestant]) -> dict[str, Case]:
+    """Make all that the contestants need; the case of each model that they serve."""
     for folder in ("bodies", "logs"):
         (CACHE / folder).mkdir(parents=True, exist_ok=True)
     for environment in PACKAGES:
         if any(contestant.environment == environment for contestant in chosen):
-            install(environment, artifact.manifest.libraries)
-    for contestant in chosen:
-        if contestant.name == "mlflow":
-            save_for_mlflow(case.model, case.rows, MLFLOW_MODEL)
+            install(environment, library_versions())
+    cases = {model: case_of(model) for model in {contestant.model for contestant in chosen}}
+    if any(contestant.name == "mlflow" for contestant in chosen):
+        save_for_mlflow(cases[FLIGHTS].model, cases[FLIGHTS].rows, MLFLOW_MODEL)
+    return cases
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Flights as the rows that a model is asked with."""
+"""A table as the rows that a model is asked with."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from trivet.rows.columns import encode_columns
 from trivet.rows.contract import Contract
 
 
-def flight_rows(path: Path, contract: Contract) -> Rows:
-    """The rows of a CSV of flights, (rows x features)."""
+def csv_rows(path: Path, contract: Contract) -> Rows:
+    """The rows of a CSV, (rows x features)."""
     table = pyarrow.csv.read_csv(path)
     cells = {name: table.column(name) for name in table.column_names}
     return encode_columns(cells, contract, table.num_rows)

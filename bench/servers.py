@@ -13,11 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from contestants import CACHE, ROOT, Contestant
+from contestants import CACHE, CLIENT_CORE, ROOT, Contestant
 from processes import FailedError, last_words, memory, stop
 
-#: The server runs on one core, the client on another.
-SERVER_CORE, CLIENT_CORE = 0, 1
 HOST = "127.0.0.1"
 READY_SECONDS = 60
 
@@ -88,13 +86,13 @@ class Server:
 
 @contextmanager
 def serving(contestant: Contestant, model: Path) -> Iterator[Server]:
-    """Start a server on free ports and its own core; at the end, stop it and its descendants."""
+    """Start a server on free ports and its own cores; at the end, stop it and its descendants."""
     with socket.create_server((HOST, 0)) as one, socket.create_server((HOST, 0)) as other:
         ports = one.getsockname()[1], other.getsockname()[1]
     log = CACHE / "logs" / f"{contestant.name}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            ["taskset", "-c", str(SERVER_CORE), *contestant.arguments(*ports)],
+            ["taskset", "-c", contestant.cores, *contestant.arguments(*ports)],
             env=contestant.variables(model, *ports),
             cwd=CACHE if contestant.environment else ROOT,
             stdout=output,

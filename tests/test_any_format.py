@@ -24,9 +24,10 @@ from tests.conftest import encoded, read_csv, ready_client
 from tests.online.asking import tensors
 from trivet.api import LoadedModel, batch_predict, load, train
 from trivet.online.settings import ServeSettings
+from trivet.rows.arrays import EncodedRows
 from trivet.rows.contract import Contract
+from trivet.rows.records import RecordEncoder
 from trivet.rows.sources import find_sources
-from trivet.rows.values import RecordEncoder
 from trivet.train.infer import infer_contract
 from trivet.train.settings import TrainSettings
 from trivet.train.table import read_training_table
@@ -208,13 +209,13 @@ def test_rows_are_encoded_alike_from_every_format(model: LoadedModel, table: Tab
             )
 
 
-def encoded_records(model: LoadedModel, table: Table) -> list[list[float]]:
+def encoded_records(model: LoadedModel, table: Table) -> EncodedRows:
     columns = [
         [value.isoformat() if isinstance(value, datetime) else value for value in table[name]]
         for name in model.contract.feature_names
     ]
     names = model.contract.feature_names
-    records = (dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True))
+    records = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
     return RecordEncoder(model.contract).encode(records)
 
 

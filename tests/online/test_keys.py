@@ -188,7 +188,7 @@ def statuses(server: Server) -> set[tuple[int, ...]]:
     """The statuses that the two keys get, in several turns: any worker may answer."""
     url = f"{server.url}/model"
     asked = [urllib.request.Request(url, headers={"x-api-key": key}) for key in KEYS]
-    return {tuple(server.ask(each)[0] for each in asked) for _ in range(8)}
+    return {tuple(server.ask(each)[0] for each in asked) for _ in range(50)}
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])

@@ -9,7 +9,8 @@ import pytest
 
 from trivet.online.schemas import record
 from trivet.rows.contract import Column, Contract, Kind, Target
-from trivet.rows.values import RecordEncoder, Unfit, column_encoder
+from trivet.rows.records import RecordEncoder
+from trivet.rows.values import Unfit, column_encoder
 
 WORDS = ("NA", "n/a", "?", "a.b", " - ", "(none)", "[x]", "\\")
 VALUES: list[object] = [

@@ -19,7 +19,8 @@ from trivet.errors import RecordsRejected
 from trivet.rows.arrays import Rows
 from trivet.rows.columns import encode_cells, encode_columns, unfit_cells
 from trivet.rows.contract import Column, Contract, Kind, Target
-from trivet.rows.values import FAULTS_LISTED, RecordEncoder, to_record
+from trivet.rows.records import FEW_ROWS, RecordEncoder
+from trivet.rows.values import FAULTS_LISTED, to_record
 
 KINDS: tuple[Kind, ...] = ("number", "integer", "boolean", "category", "timestamp")
 AWKWARD_NAMES = (
@@ -302,3 +303,106 @@ def test_a_row_decodes_to_a_record_that_encodes_to_it(record: dict[str, Any]) ->
     encoder = RecordEncoder(contract)
     row = encoder.encode([record])[0]
     np.testing.assert_allclose(encoder.encode([to_record(row, contract)])[0], row, rtol=1e-15)
+
+
+#: Every kind of column, by name, as it may and as it may not be missing.
+MANY = {
+    each.name: each
+    for nullable in (True, False)
+    for each in (
+        *(column(kind, f"{kind} {nullable}", nullable) for kind in KINDS),
+        Column(
+            name=f"codes {nullable}",
+            kind="category",
+            nullable=nullable,
+            missing=0,
+            categories=("7", "7.5"),
+            codes=True,
+        ),
+        Column(
+            name=f"comma {nullable}",
+            kind="number",
+            nullable=nullable,
+            missing=0,
+            form="decimal comma",
+        ),
+    )
+}
+ROWS = FEW_ROWS + 3
+ODD: tuple[Any, ...] = (
+    *(None, True, False, 0, 1, -3, 7, 1.0, 7.5, -0.0, 2**53 + 1, 2**63, 2**64 + 1, 10**400),
+    *(math.nan, math.inf, -math.inf, 1.7e308, 5e-324, [], ["AA"], {}, np.str_("AA")),
+    *("", " ", "NA", " NA ", "1", "1.0", "7", "7.00", "AA", " AA", "b c", "1,5", "true", "\ud800"),
+    *("1970-01-02", "2013-11-01T08:00:00+05:30", "0001-01-01T00:00:00+14:00", "yesterday"),
+)
+
+
+def plain_records() -> list[Any]:
+    plain: dict[str, list[Any]] = {
+        "number": [1, 2.5],
+        "integer": [1, 2.0],
+        "boolean": [True, False],
+        "category": ["7", "AA"],
+        "timestamp": ["2013-11-01T08:00:00Z", "1970-01-02"],
+    }
+    return [{name: plain[each.kind][row % 2] for name, each in MANY.items()} for row in range(ROWS)]
+
+
+def outcome(encode: Any, records: list[Any]) -> object:
+    """The bits of the rows, or the faults."""
+    try:
+        return np.array(encode(records), dtype=np.float64).tobytes()
+    except RecordsRejected as error:
+        return error.faults
+
+
+def test_many_plain_records_are_encoded_column_by_column() -> None:
+    encoder, records = RecordEncoder(contract_of(*MANY.values())), plain_records()
+    assert isinstance(encoder.encode(records), np.ndarray)
+    assert isinstance(encoder.encode(records[:FEW_ROWS]), list)
+    for row, name in enumerate(name for name, each in MANY.items() if each.nullable):
+        del records[row][name]
+    records[0]["id"] = "ignored"
+    assert isinstance(encoder.encode(records), np.ndarray)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([None, *range(ROWS)]),
+            st.sampled_from([*MANY, "id", "", "unknown"]),
+            st.sampled_from(ODD),
+        ),
+        max_size=5,
+    ),
+    st.lists(st.tuples(st.integers(0, ROWS - 1), st.sampled_from([*MANY, None])), max_size=1),
+)
+def test_many_records_are_encoded_as_each_is_alone(
+    put: list[tuple[int | None, str, object]], taken: list[tuple[int, str | None]]
+) -> None:
+    encoder, records = RecordEncoder(contract_of(*MANY.values())), plain_records()
+    for row, name, value in put:
+        for record in records if row is None else [records[row]]:
+            record[name] = value
+    for row, field in taken:
+        if field is None:
+            records[row] = [*records[row]]
+        else:
+            del records[row][field]
+    assert outcome(encoder.encode, records) == outcome(encoder._by_row, records)
+
+
+@pytest.mark.parametrize("value", ODD)
+@pytest.mark.parametrize("name", MANY)
+def test_a_column_of_odd_values_is_encoded_as_each_is_alone(name: str, value: object) -> None:
+    encoder = RecordEncoder(contract_of(MANY[name]))
+    for mixed in ([value], [value, None], [value, 1], [value, True], [value, "7"], [value, 1.5]):
+        records = [{name: each} for each in mixed * ROWS]
+        assert outcome(encoder.encode, records) == outcome(encoder._by_row, records)
+
+
+@pytest.mark.parametrize("other", [None, 7, "x", [], ["x"], [("x", 1)], {}, {"y": 1}])
+def test_what_is_no_record_is_the_same_fault_among_many(other: object) -> None:
+    encoder = RecordEncoder(contract_of(column("number")))
+    for records in ([other] * ROWS, [{"x": 1}] * ROWS + [other]):
+        assert outcome(encoder.encode, records) == outcome(encoder._by_row, records)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from trivet.model.features import Feature, Features
 from trivet.model.trees import Forest, MaskedTrees
-from trivet.rows.arrays import Floats
+from trivet.rows.arrays import EncodedRows, Floats
 from trivet.rows.contract import Frozen
 
 #: The files of a compiled pipeline.
@@ -83,8 +83,9 @@ class Linear:
     def __init__(self, coefficients: Floats, intercept: Floats) -> None:
         self._coefficients, self._intercept = coefficients, intercept
 
-    def scores(self, features: Floats) -> Floats:
+    def scores(self, features: EncodedRows) -> Floats:
         """Weighted sums, (rows x scores), of features, (rows x features)."""
+        features = np.asarray(features)
         if len(features) <= FEW_ROWS:
             products = features[:, :, None] * self._coefficients
             sums: Floats = products.cumsum(axis=1)[:, -1]
@@ -98,8 +99,10 @@ MODELS = {"masked_trees": MaskedTrees, "forest": Forest, "linear": Linear}
 
 
 def _logit(scores: Floats) -> Floats:
-    positive = 1 / (1 + np.exp(-scores[:, 0]))
-    return np.column_stack([1 - positive, positive])
+    shares = np.empty((len(scores), 2))
+    positive = np.divide(1, 1 + np.exp(-scores[:, 0]), out=shares[:, 1])
+    np.subtract(1, positive, out=shares[:, 0])
+    return shares
 
 
 def _softmax(scores: Floats) -> Floats:

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from trivet.rows.arrays import Floats
+from trivet.rows.arrays import EncodedRows, Floats
 from trivet.rows.contract import Frozen
 
 Derived = Literal["value", "missing", "days", "month", "day_of_week", "hour"]
@@ -63,15 +63,14 @@ class Features:
             self._groups.extend(groups)
         self._width = len(features)
 
-    def of_rows(self, rows: Floats) -> Floats:
+    def of_rows(self, rows: Floats) -> EncodedRows:
         """Features (rows x features) of encoded rows (rows x columns)."""
         groups = self._groups
-        if len(rows) <= FEW_ROWS:
-            few = [
+        if 0 < len(rows) <= FEW_ROWS:
+            return [
                 [number for group in groups for number in group.of_value(row[group.column])]
                 for row in rows.tolist()
             ]
-            return np.array(few, dtype=np.float64).reshape(len(rows), self._width)
         features = np.empty((len(rows), self._width), order="F")  # filled column by column
         start = 0
         for group in groups:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 from trivet.errors import ArtifactError, Fault, RecordsRejected
 from trivet.model.artifact import RECOVER, Artifact, GoldenRows
 from trivet.model.compiled import CompiledPipeline
-from trivet.rows.arrays import Rows
+from trivet.rows.arrays import EncodedRows, Rows
 from trivet.rows.contract import Contract, Label
-from trivet.rows.values import FAULTS_LISTED, RecordEncoder
+from trivet.rows.records import RecordEncoder
+from trivet.rows.values import FAULTS_LISTED
 
 #: How far apart, relatively, two answers to the same row may be.
 TOLERANCE = 1e-9
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Predictions:
     """Predictions for rows, in order.
 
@@ -97,16 +98,16 @@ class Predictor:
             raise RecordsRejected(faults)
         if not labels:
             return Predictions(answers.tolist(), None)
-        return Predictions([labels[best] for best in answers.argmax(axis=1)], answers)
+        return Predictions([labels[best] for best in answers.argmax(axis=1).tolist()], answers)
 
     def predict_records(self, records: Iterable[object]) -> Predictions:
         """Predictions for records of JSON values; raises `RecordsRejected` with every fault."""
-        return self.predict(self.stack(self.encode(records)))
+        return self.predict(self.stack(self.encode(list(records))))
 
-    def stack(self, rows: Sequence[Sequence[float]]) -> Rows:
+    def stack(self, rows: EncodedRows) -> Rows:
         """Encoded rows as one array, (rows x columns); there may be none."""
         shape = (len(rows), len(self.contract.columns))
-        return np.array(rows, dtype=np.float64).reshape(shape)
+        return np.asarray(rows, dtype=np.float64).reshape(shape)
 
     def replay(self, golden: GoldenRows) -> None:
         """Raise `ArtifactError` unless the golden rows give the golden answers."""

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trivet.rows.arrays import Floats
+from trivet.rows.arrays import EncodedRows, Floats
 
 Ints = NDArray[np.intp]
 
@@ -45,9 +45,14 @@ class MaskedTrees:
         leaves: Floats,
         baseline: Floats,
     ) -> None:
-        self._masks = masks.astype(np.uint32) if leaves.shape[1] <= 32 else masks
-        self._leaves, self._baseline = leaves.ravel(), baseline
-        self._first_leaf = np.arange(len(leaves)) * leaves.shape[1]
+        masks = masks.astype(np.uint32) if leaves.shape[1] <= 32 else masks
+        #: (intervals x trees), and x words of 64 leaves if a tree has more than one.
+        self._masks = masks[:, :, 0] if masks.shape[2] == 1 else masks
+        leaves = leaves.copy()
+        leaves[: len(baseline)] += baseline[:, None]  # so that the sums have it
+        self._leaves, self._scores = leaves.ravel(), len(baseline)
+        #: The place before each tree's first leaf.
+        self._before = np.arange(len(leaves)) * leaves.shape[1] - 1
         ends = np.append(starts[1:], len(masks))
         at = np.cumsum(np.append(0, ends - starts - 2))
         # NaN sorts after infinity, so it lands in the interval after the last of these.
@@ -56,46 +61,49 @@ class MaskedTrees:
         lists = ([cuts.tolist() for cuts in self._thresholds], starts.tolist(), (ends - 1).tolist())
         self._by_feature = list(zip(*lists, strict=True))
 
-    def scores(self, features: Floats) -> Floats:
+    def scores(self, features: EncodedRows) -> Floats:
         """Sums of leaves and baseline, (rows x scores), for features, (rows x features)."""
-        width = len(self._baseline)
-        sums = np.empty((len(features), width))
-        intervals = self._intervals(features)
+        if len(features) <= FEW_ROWS:
+            masks = self._masks.take(self._intervals_of_few(features), axis=0)
+            return self._sums(np.bitwise_and.reduce(masks, axis=1))
+        intervals = self._intervals(np.asarray(features))
+        sums = np.empty((len(features), self._scores))
         for some in _slices(len(features)):
-            values = self._leaves.take(self._reached(intervals[some]) + self._first_leaf)
-            sums[some] = values.reshape(len(values), -1, width).sum(axis=1)
-        return sums + self._baseline
+            left = self._masks.take(intervals[some, 0], axis=0)
+            for at in range(1, intervals.shape[1]):
+                left &= self._masks.take(intervals[some, at], axis=0)
+            sums[some] = self._sums(left)
+        return sums
 
     def _intervals(self, features: Floats) -> Ints:
         """The row of ``masks`` that each feature selects, (rows x features)."""
-        if len(features) <= FEW_ROWS:
-            few = [
-                [
-                    start + bisect_left(cuts, value) if value == value else nan
-                    for value, (cuts, start, nan) in zip(row, self._by_feature, strict=True)
-                ]
-                for row in features.tolist()
-            ]
-            return np.array(few, dtype=np.intp).reshape(features.shape)
         intervals = np.empty(features.shape, dtype=np.intp, order="F")
         for at, (cuts, start) in enumerate(zip(self._thresholds, self._starts, strict=True)):
             np.add(np.searchsorted(cuts, features[:, at]), start, out=intervals[:, at])
         return intervals
 
-    def _reached(self, intervals: Ints) -> NDArray[np.integer[Any]]:
-        """Which leaf of each tree a row reaches, (rows x trees)."""
-        if len(intervals) <= FEW_ROWS:
-            left = np.bitwise_and.reduce(self._masks[intervals], axis=1)
+    def _intervals_of_few(self, features: EncodedRows) -> Ints:
+        few = [
+            [
+                start + bisect_left(cuts, value) if value == value else nan
+                for value, (cuts, start, nan) in zip(row, self._by_feature, strict=True)
+            ]
+            for row in (features if isinstance(features, list) else features.tolist())
+        ]
+        return np.array(few, dtype=np.intp).reshape(len(few), len(self._starts))
+
+    def _sums(self, left: NDArray[np.integer[Any]]) -> Floats:
+        """The scores of rows, by the leaves that are left to them in each tree."""
+        if left.ndim == 2:
+            reached = _count_to_lowest(left) + self._before
         else:
-            left = self._masks.take(intervals[:, 0], axis=0)
-            for at in range(1, intervals.shape[1]):
-                left &= self._masks.take(intervals[:, at], axis=0)
-        if left.shape[2] == 1:
-            return _lowest_bit(left[:, :, 0])
-        word = (left != 0).argmax(axis=2)
-        bits = np.take_along_axis(left, word[:, :, None], axis=2)[:, :, 0]
-        reached: Ints = word * 64 + _lowest_bit(bits)
-        return reached
+            word = (left != 0).argmax(axis=2)
+            bits = np.take_along_axis(left, word[:, :, None], axis=2)[:, :, 0]
+            reached = word * 64 + _count_to_lowest(bits) + self._before
+        values = self._leaves.take(reached)
+        rounds = values.shape[1] // self._scores
+        sums: Floats = np.add.reduce(values.reshape(-1, rounds, self._scores), axis=1)
+        return sums
 
 
 class Forest:
@@ -118,8 +126,9 @@ class Forest:
         self._missing_left = missing_left
         self._children, self._roots, self._values = children.ravel(), roots, values
 
-    def scores(self, features: Floats) -> Floats:
+    def scores(self, features: EncodedRows) -> Floats:
         """Means of leaves, (rows x scores), for features, (rows x features)."""
+        features = np.asarray(features)
         means = np.empty((len(features), self._values.shape[1]))
         for some in _slices(len(features)):
             with np.errstate(over="ignore"):  # what float32 can't hold lies beyond all thresholds
@@ -146,7 +155,7 @@ def _slices(rows: int) -> Iterator[slice]:
     return (slice(start, start + ROWS_AT_ONCE) for start in range(0, rows, ROWS_AT_ONCE))
 
 
-def _lowest_bit(words: NDArray[Any]) -> NDArray[np.uint8]:
-    """The position of the lowest bit that is set: the number of bits below it."""
-    lowest: NDArray[np.uint8] = np.bitwise_count(~words & (words - words.dtype.type(1)))
-    return lowest
+def _count_to_lowest(words: NDArray[Any]) -> NDArray[np.uint8]:
+    """The number of bits up to the lowest that is set, with it."""
+    count: NDArray[np.uint8] = np.bitwise_count(words ^ (words - words.dtype.type(1)))
+    return count

@@ -12,8 +12,10 @@ import trivet
 from trivet.cpus import worker_count
 from trivet.online import logs
 from trivet.online.background import in_background, watch_descriptors
+from trivet.online.direct import direct_routes
 from trivet.online.documentation import add_documentation
 from trivet.online.drain import follow_parent
+from trivet.online.fast_path import FAST_PATH, FastPath
 from trivet.online.gate import Gate
 from trivet.online.heartbeat import beat
 from trivet.online.keys import Keys
@@ -34,19 +36,22 @@ def create_app(settings: ServeSettings, keys: Keys | None = None) -> Gate:
     add_protocols(service)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, FastPath]]:
         service.drain.on_signals(service.keys.catch_up if service.keys.path else None)
+        routes = direct_routes(app.routes).items()
+        fast_path = FastPath(service, {path: route.parse for path, route in routes if route.parse})
         await _first_model(service)
         async with in_background(
             service.live_model.follow(),
             service.keys.follow(),
             service.metrics.count_regularly(),
             service.deadlines.watch(),
+            fast_path.watch(),
             follow_parent(),
             beat(),
             watch_descriptors(),
         ):
-            yield
+            yield {FAST_PATH: fast_path}
         service.inference.close()
         service.metrics.count()
         logs.flush()

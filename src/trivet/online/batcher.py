@@ -13,16 +13,15 @@ from concurrent.futures import Executor
 from itertools import chain
 
 from trivet.model.predictor import Predictions, Predictor
-from trivet.rows.arrays import Rows
+from trivet.rows.arrays import EncodedRows, Rows
 
-EncodedRows = list[list[float]]
 Outcome = Predictions | Exception
 
 #: Requests are batched up to this many rows, so that nothing else waits for long.
 ROWS_TOGETHER = 256
 
 
-class _InLine:
+class _Request:
     """A request that is waiting for its outcome."""
 
     __slots__ = ("done", "outcome", "rows")
@@ -33,6 +32,7 @@ class _InLine:
         self.done: asyncio.Future[None] | None = None
 
     def result(self) -> Predictions:
+        """The predictions for its rows; raises what `Predictor.predict` raised."""
         if isinstance(self.outcome, Predictions):
             return self.outcome
         raise self.outcome or RuntimeError("predicted without an outcome")
@@ -46,15 +46,14 @@ class Batcher:
 
     def __init__(self, predictor: Predictor, observe: Callable[[Rows], None]) -> None:
         self._predictor, self._observe = predictor, observe
-        self._line: deque[_InLine] = deque()
+        self._line: deque[_Request] = deque()
 
     async def predict(self, rows: EncodedRows) -> Predictions:
         """The predictions for these rows; raises what `Predictor.predict` raises.
 
         A caller that is cancelled before its batch begins is left out of that batch.
         """
-        mine = _InLine(rows)
-        self._line.append(mine)
+        mine = self._join(rows)
         try:
             await asyncio.sleep(0)  # lets all requests that this turn reads get in line
         except asyncio.CancelledError:
@@ -64,7 +63,12 @@ class Batcher:
             self._predict(self._next_batch())
         return mine.result()
 
-    def _next_batch(self) -> list[_InLine]:
+    def _join(self, rows: EncodedRows) -> _Request:
+        mine = _Request(rows)
+        self._line.append(mine)
+        return mine
+
+    def _next_batch(self) -> list[_Request]:
         line, batch = self._line, [self._line.popleft()]
         size = len(batch[0].rows)
         while line and size + len(line[0].rows) <= ROWS_TOGETHER:
@@ -72,7 +76,7 @@ class Batcher:
             batch.append(line.popleft())
         return batch
 
-    def _predict(self, batch: list[_InLine]) -> None:
+    def _predict(self, batch: list[_Request]) -> None:
         """Give each request its outcome; one that fails does not affect the others."""
         try:
             rows = self._predictor.stack(list(chain.from_iterable(one.rows for one in batch)))
@@ -90,7 +94,7 @@ class Batcher:
             start, end = end, end + len(one.rows)
             one.outcome = together.some(start, end)
 
-    def _leave(self, mine: _InLine) -> None:
+    def _leave(self, mine: _Request) -> None:
         if mine in self._line:
             self._line.remove(mine)
 
@@ -106,9 +110,8 @@ class ThreadBatcher(Batcher):
 
     async def predict(self, rows: EncodedRows) -> Predictions:
         """As `Batcher.predict`."""
-        loop, mine = asyncio.get_running_loop(), _InLine(rows)
+        loop, mine = asyncio.get_running_loop(), self._join(rows)
         mine.done = loop.create_future()
-        self._line.append(mine)
         if not self._busy:
             self._busy = True
             loop.call_soon(self._begin, loop)

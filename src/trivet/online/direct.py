@@ -5,7 +5,7 @@ They read bodies as /predict does, or in the dialects of other servers' clients.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from operator import or_
@@ -13,6 +13,7 @@ from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from trivet.online.inference import Inference, Parse, Query
@@ -29,11 +30,15 @@ class DirectRoute(APIRoute):
     """A POST route whose ``app`` calls the endpoint without FastAPI's request handling.
 
     That handling takes longer than a prediction. `trivet.online.gate` finds ``app`` by the path, if
-    that has no parameters, and so saves the routing as well.
+    that has no parameters, and so saves the routing as well; `trivet.online.fast_path` does without
+    ``app``, too, if it is given what parses the bodies.
     """
 
-    def __init__(self, path: str, endpoint: Endpoint, **documentation: Any) -> None:
+    def __init__(
+        self, path: str, endpoint: Endpoint, parse: Parse | None = None, **documentation: Any
+    ) -> None:
         super().__init__(path, endpoint, methods=["POST"], **documentation)
+        self.parse = parse
 
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
             response = await endpoint(Request(scope, receive))
@@ -70,6 +75,7 @@ def prediction_route(path: str, dialects: Sequence[Dialect], inference: Inferenc
     return DirectRoute(
         path,
         predict,
+        parse,
         name=path.strip("/") if dialects else "predict",
         response_model=reduce(or_, (each.response for each in dialects), PredictResponse),
         responses=answers,
@@ -77,6 +83,12 @@ def prediction_route(path: str, dialects: Sequence[Dialect], inference: Inferenc
         summary=f"Predict, for {clients}" if dialects else "Predict one record or many",
         description=" ".join(each.about for each in dialects) or "One prediction for each record.",
     )
+
+
+def direct_routes(routes: Iterable[BaseRoute]) -> dict[str, DirectRoute]:
+    """Those of the routes that can be found by their paths alone."""
+    direct = (each for each in routes if isinstance(each, DirectRoute))
+    return {route.path: route for route in direct if "{" not in route.path}
 
 
 def _parse(parsers: Mapping[str, Parse], headers: Headers, body: bytearray, ready: Ready) -> Query:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import re
 from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
-from time import perf_counter
 from typing import Any
 
 from fastapi import FastAPI
@@ -16,16 +13,17 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from trivet.errors import RecordsRejected, shortened
-from trivet.online.direct import DirectRoute
+from trivet.errors import RecordsRejected
+from trivet.online.direct import direct_routes
 from trivet.online.drain import Drain
+from trivet.online.exchange import GONE, Exchange
 from trivet.online.inference import LEFT, READING, REFUSED
+from trivet.online.live_model import RawHeaders
 from trivet.online.negotiation import headers_of
 from trivet.online.problems import ProblemError, path_of
 from trivet.online.service import Service
 
 logger = logging.getLogger("trivet.online")
-access = logging.getLogger("trivet.access")
 
 #: The security headers of every answer that does not set its own.
 HEADERS: dict[bytes, bytes] = {
@@ -37,14 +35,15 @@ HEADERS: dict[bytes, bytes] = {
 ALL_HEADERS = [*HEADERS.items()]
 #: What a page of another origin may use and see, besides what any page may.
 METHODS, SHOWN = ["GET", "HEAD", "POST"], ["ETag", "Retry-After", "X-Model-Version", "X-Request-ID"]
-REQUEST_ID = re.compile(rb"[!-~]{1,128}")
-#: Failures of the service itself; not 503, or an overload would overload the log as well.
-FAILURES = (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.GATEWAY_TIMEOUT)
-ALWAYS_LOGGED = (HTTPStatus.UNAUTHORIZED, *FAILURES)
 #: Asks a browser for the key, which it then sends with all that the page asks for.
 ASK_IN_BROWSER = {"/docs": 'Basic realm="the password is the key"'}
-#: The status, in metrics and logs, of a request whose caller left before it was answered.
-GONE = 499
+
+
+def with_defaults(own: RawHeaders) -> RawHeaders:
+    """The headers of an answer, and those of `HEADERS` that it does not set itself."""
+    if (names := {name for name, _ in own}) & HEADERS.keys():
+        return own + [header for header in ALL_HEADERS if header[0] not in names]
+    return own + ALL_HEADERS
 
 
 class Gate:
@@ -55,16 +54,12 @@ class Gate:
 
     def __init__(self, app: FastAPI, service: Service) -> None:
         self._app = app
-        self._direct = {
-            route.path: route.app
-            for route in app.routes
-            if isinstance(route, DirectRoute) and "{" not in route.path
-        }
+        self._direct = {path: route.app for path, route in direct_routes(app.routes).items()}
         self._open = frozenset(service.open_paths)
         self._always = self._open | {"/metrics"}
         self._settings, self._metrics = service.settings, service.metrics
         self._deadlines, self._drain = service.deadlines, service.drain
-        self._problems = service.problems
+        self._problems, self._journal = service.problems, service.journal
         self._keys = service.keys
         self._respond: ASGIApp = self._pass
         if origins := service.settings.cors_origins:
@@ -100,7 +95,9 @@ class Gate:
         finally:
             self._deadlines.end(request)
             self._metrics.in_flight -= 1
-            self._count_and_log(exchange)
+            status = GONE if LEFT in scope else exchange.status or GONE
+            route = exchange.route or str(getattr(scope.get("route"), "path", "other"))
+            self._journal.close(exchange, route, status, log=REFUSED in scope)
 
     async def _answer(self, exchange: _Exchange, receive: Receive) -> None:
         scope = exchange.scope
@@ -162,25 +159,6 @@ class Gate:
                 {"Retry-After": "1"},
             )
 
-    def _count_and_log(self, exchange: _Exchange) -> None:
-        scope, seconds = exchange.scope, perf_counter() - exchange.started
-        status = GONE if LEFT in scope else exchange.status or GONE
-        route = exchange.route or str(getattr(scope.get("route"), "path", "other"))
-        self._metrics.answered(route, status, seconds, exchange.key)
-        if self._settings.access_log or status in ALWAYS_LOGGED or REFUSED in scope:
-            method, path = shortened(scope["method"]), shortened(scope["path"], 1000)
-            facts = {
-                "request_id": exchange.request_id.decode(),
-                "method": method,
-                "path": path,
-                "status": status,
-                "milliseconds": round(seconds * 1000, 3),
-                "client": (scope.get("client") or [None])[0],
-                "key": exchange.key,
-            }
-            level = logging.ERROR if status in FAILURES else logging.INFO
-            access.log(level, "%s %s %d", method, path, status, extra={"facts": facts})
-
 
 def _put_behind(root: str, scope: Scope) -> None:
     """Make a request what it was for a proxy, which may have cut ``root`` off the path.
@@ -192,32 +170,22 @@ def _put_behind(root: str, scope: Scope) -> None:
     scope["root_path"] = root
 
 
-class _Exchange:
-    """A request, and its answer so far."""
+class _Exchange(Exchange):
+    """A request in ASGI."""
 
-    __slots__ = (
-        "_drain", "_send", "headers", "key", "request_id", "route", "scope", "started", "status",
-    )  # fmt: skip
+    __slots__ = ("_drain", "_send", "scope")
 
     def __init__(self, scope: Scope, send: Send, drain: Drain) -> None:
-        self.started = perf_counter()
+        client = (scope.get("client") or [None])[0]
+        super().__init__(scope["method"], scope["path"], headers_of(scope), client)
         self.scope, self._send, self._drain = scope, send, drain
-        self.headers = headers_of(scope)
-        given = self.headers.get(b"x-request-id", b"")
-        self.request_id = given if REQUEST_ID.fullmatch(given) else os.urandom(16).hex().encode()
-        self.route: str | None = None
-        self.status: int | None = None
-        self.key: str | None = None
 
     async def send(self, message: Message) -> None:
         """Pass a message on, with the headers that every answer has."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            own: list[tuple[bytes, bytes]] = message["headers"]
-            added = ALL_HEADERS
-            if (names := {name for name, _ in own}) & HEADERS.keys():
-                added = [header for header in ALL_HEADERS if header[0] not in names]
-            message["headers"] = [*own, *added, (b"x-request-id", self.request_id)]
+            message["headers"] = with_defaults(message["headers"])
+            message["headers"].append((b"x-request-id", self.request_id))
             if self._drain.begun:
                 message["headers"].append((b"connection", b"close"))
         await self._send(message)

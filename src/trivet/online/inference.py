@@ -19,7 +19,7 @@ from trivet.errors import TrivetError
 from trivet.model.artifact import Manifest
 from trivet.model.predictor import Predictions, Predictor
 from trivet.model.store import ModelStore
-from trivet.online.batcher import Batcher, EncodedRows
+from trivet.online.batcher import Batcher
 from trivet.online.live_model import LiveModel, RawHeaders, Ready, unavailable
 from trivet.online.metrics import Metrics
 from trivet.online.negotiation import Headers, compressed, expand, headers_of, is_compressed
@@ -27,7 +27,7 @@ from trivet.online.other_process import OtherProcess
 from trivet.online.problems import ProblemError
 from trivet.online.schemas import JSON
 from trivet.online.settings import ServeSettings
-from trivet.rows.arrays import Rows
+from trivet.rows.arrays import EncodedRows, Rows
 
 #: A body of more bytes than this, about a hundred rows, is answered by another process, so that
 #: other requests don't wait for it. For a smaller one, the way there and back would take longer.
@@ -46,7 +46,7 @@ READING, REFUSED, LEFT = "trivet.reading", "trivet.refused", "trivet.left"
 Place = tuple[str | Path, str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Query:
     """What a request asks for: records, to be read once, and the form of their predictions.
 
@@ -82,9 +82,14 @@ class Answer(Response):
 
     def __init__(self, written: Written) -> None:
         self.status_code, self.background, self.body = HTTPStatus.OK, None, written.body
-        length, kind = str(len(written.body)).encode(), written.media_type.encode()
-        own = [(b"content-length", length), (b"content-type", kind), VARY]
-        self.raw_headers = [*own, *written.headers]
+        length = str(len(written.body)).encode()
+        own = headers_of_answer(written.media_type, written.headers)
+        self.raw_headers = [(b"content-length", length), *own]
+
+
+def headers_of_answer(media_type: str, others: Iterable[tuple[bytes, bytes]]) -> RawHeaders:
+    """The headers of an answer, but for its length."""
+    return [(b"content-type", media_type.encode()), VARY, *others]
 
 
 class Inference:
@@ -98,6 +103,10 @@ class Inference:
         #: ``max_in_flight`` limits bodies that are not `LARGE`.
         self._held = 0
         self._room = max(BODIES * settings.max_body, LARGE * settings.max_in_flight)
+
+    def has_room(self, size: int) -> bool:
+        """Whether a body of this size may be held beside those that are."""
+        return self._held + size <= self._room
 
     async def answer(self, request: Request, parse: Parse) -> Response:
         """The answer to one request; raises `ProblemError` or `RecordsRejected`."""
@@ -115,9 +124,7 @@ class Inference:
             if small is not None:
                 answer = await self._answer_with_others(headers, small, ready, parse)
             else:
-                answer = await asyncio.get_running_loop().run_in_executor(
-                    self._thread, self._answer_elsewhere, headers, body, ready, parse
-                )
+                answer = await self._answer_elsewhere(headers, body, ready, parse)
             return await compressed(answer, headers)
         except ProblemError as error:
             if error.reason:
@@ -160,22 +167,27 @@ class Inference:
         self, headers: Headers, body: bytearray, ready: Ready, parse: Parse
     ) -> Response:
         started = perf_counter()
-        query, rows = _read(headers, body, ready, parse, self._settings.max_rows)
+        query, rows = read_query(headers, body, ready, parse, self._settings.max_rows)
         parsed = perf_counter()
         predictions = await ready.batcher.predict(rows)
         written = _write(query, predictions, ready, started, parsed)
         self._metrics.staged(*written.stages)
         return Answer(written)
 
-    def _answer_elsewhere(
+    async def _answer_elsewhere(
         self, headers: Headers, body: bytearray, ready: Ready, parse: Parse
     ) -> Response:
         place = self._settings.models_dir, ready.manifest.name, ready.manifest.version
         limits = self._settings.max_body, self._settings.max_rows
-        written, rows = self._other_process.call(
-            _answer_alone, place, headers, body, parse, *limits
-        )
-        ready.observe(rows)
+
+        def answer() -> Written:
+            arguments = place, headers, body, parse, *limits
+            written, rows = self._other_process.call(_answer_alone, *arguments)
+            ready.observe(rows)  # even if the caller has given up
+            return written
+
+        loop = asyncio.get_running_loop()
+        written = await loop.run_in_executor(self._thread, answer)
         self._metrics.staged(*written.stages)
         return Answer(written)
 
@@ -188,7 +200,7 @@ def _answer_alone(
     started = perf_counter()
     if is_compressed(headers):
         body = _expanded(body, max_body)
-    query, encoded = _read(headers, body, ready, parse, max_rows)
+    query, encoded = read_query(headers, body, ready, parse, max_rows)
     parsed = perf_counter()
     rows = ready.predictor.stack(encoded)
     predictions = ready.predictor.predict(rows)
@@ -219,14 +231,20 @@ def _expanded(body: bytearray, max_body: int) -> bytearray:
     return expanded
 
 
-def _read(
+def read_query(
     headers: Headers, body: bytearray, ready: Ready, parse: Parse, max_rows: int
 ) -> tuple[Query, EncodedRows]:
+    """The query of a body and its encoded rows; raises `ProblemError` or `RecordsRejected`."""
     query = parse(headers, body, ready)
+    return query, ready.predictor.encode(records_of_query(query, max_rows))
+
+
+def records_of_query(query: Query, max_rows: int) -> list[object]:
+    """Its records; raises a 413 problem if there are more than ``max_rows``."""
     records = list(islice(query.records, max_rows + 1))
     if len(records) > max_rows:
         raise _too_large("too_many_rows", f"the body has more than {max_rows:,} records")
-    return query, ready.predictor.encode(records)
+    return records
 
 
 def _write(

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections import deque
+from collections import Counter as Counts
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import cache, partial
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -39,6 +40,8 @@ SECONDS = (
     *(0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01),
     *(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
+#: The stages of an inference request; predict includes the wait for its batch.
+STAGES = ("parse", "predict", "write")
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384)
 
 
@@ -49,7 +52,7 @@ class Metrics:
         _take_room()
         self._registry = registry = CollectorRegistry()
         counter = partial(Counter, registry=registry)
-        histogram = partial(Histogram, registry=registry)
+        histogram = partial(_Histogram, registry=registry)
         times = partial(histogram, buckets=SECONDS)
         gauge = partial(Gauge, registry=registry, multiprocess_mode="livesum")
 
@@ -61,14 +64,16 @@ class Metrics:
         each = "Of an inference request: parse, predict (with the wait for its batch), write."
         stages = times("trivet_stage_seconds", each, ["stage"])
         by_key = counter("trivet_key_requests", "Requests with a known key, by its name.", ["key"])
-        self._request, self._latency = cache(requests.labels), cache(latency.labels)
-        self._by_key = cache(by_key.labels)
-        self._stages = [stages.labels(stage) for stage in ("parse", "predict", "write")]
-        self._batch = histogram(
-            "trivet_batch_rows", "Rows predicted together.", buckets=ROWS
-        ).observe
-        #: Batches of rows that were predicted and not yet counted, with the watch of their model.
+        self._requests, self._by_key = requests, by_key
+        self._latency, self._stages = latency, stages
+        #: What was not counted yet: requests by route, status and key; seconds by route; those of
+        #: each stage; and batches of rows, with the watch of their model. To count each by itself
+        #: would take longer than to predict it.
+        self._answered: Counts[tuple[str, int, str | None]] = Counts()
+        self._seconds: defaultdict[str, list[float]] = defaultdict(list)
+        self._staged: list[tuple[float, float, float]] = []
         self._uncounted: deque[tuple[RowWatch, Rows]] = deque()
+        self._batch = histogram("trivet_batch_rows", "Rows predicted together.", buckets=ROWS)
         #: Requests received and not yet answered.
         self.in_flight = 0
         self._in_flight = gauge("trivet_in_flight", "Requests received and not yet answered.")
@@ -90,18 +95,32 @@ class Metrics:
             self.rejected.labels(reason)
         for outcome in ("loaded", "failed"):
             self.reloads.labels(outcome)
+        for stage in STAGES:
+            self._stages.labels(stage)
 
     def predicted(self, watch: RowWatch, rows: Rows) -> None:
         """Note the rows of one batch, (rows x features); any thread may call this."""
-        self._batch(len(rows))
         self._uncounted.append((watch, rows))
 
     def count(self) -> None:
         """Update what is not counted as it happens."""
         self._in_flight.set(self.in_flight)
+        answered, self._answered = self._answered, Counts()
+        for (route, status, key), requests in answered.items():
+            self._requests.labels(route, status).inc(requests)
+            if key is not None:
+                self._by_key.labels(key).inc(requests)
+        seconds, self._seconds = self._seconds, defaultdict(list)
+        for route, each in seconds.items():
+            self._latency.labels(route).observe_all(each)
+        staged, self._staged = self._staged, []
+        for stage, each_took in zip(STAGES, zip(*staged, strict=True), strict=False):
+            self._stages.labels(stage).observe_all(each_took)
         batches = [self._uncounted.popleft() for _ in range(len(self._uncounted))]
         for watch, group in groupby(batches, itemgetter(0)):
-            rows = np.concatenate([batch for _, batch in group])
+            some = [batch for _, batch in group]
+            self._batch.observe_all([len(batch) for batch in some])
+            rows = np.concatenate(some)
             self._rows.inc(len(rows))
             for what, feature, count in watch.odd_values(rows):
                 self._features[what].labels(feature).inc(count)
@@ -113,16 +132,13 @@ class Metrics:
             self.count()
 
     def answered(self, route: str, status: int, seconds: float, key: str | None) -> None:
-        """Count one request; ``key`` is the name of the key that it brought."""
-        if key is not None:
-            self._by_key(key).inc()
-        self._request(route, status).inc()
-        self._latency(route).observe(seconds)
+        """Note one request; ``key`` is the name of the key that it brought."""
+        self._answered[route, status, key] += 1
+        self._seconds[route].append(seconds)
 
-    def staged(self, *seconds: float) -> None:
-        """Count the stages of one inference request: parse, predict, write."""
-        for stage, took in zip(self._stages, seconds, strict=True):
-            stage.observe(took)
+    def staged(self, parse: float, predict: float, write: float) -> None:
+        """Note how many seconds the stages of one inference request took."""
+        self._staged.append((parse, predict, write))
 
     def answers_with(self, manifest: Manifest, before: Manifest | None) -> None:
         """Say which version this worker answers with from now on."""
@@ -145,6 +161,18 @@ class Metrics:
         registry = CollectorRegistry()
         MultiProcessCollector(registry, directory)
         return generate_latest(registry)
+
+
+class _Histogram(Histogram):
+    """A histogram that counts many values at once."""
+
+    def observe_all(self, values: Sequence[float]) -> None:
+        """As `observe` for each of these values."""
+        counts = np.bincount(np.searchsorted(self._upper_bounds, values)).tolist()
+        for bucket, count in zip(self._buckets, counts, strict=False):
+            if count:
+                bucket.inc(count)
+        self._sum.inc(sum(values))
 
 
 class RowWatch:

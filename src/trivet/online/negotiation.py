@@ -23,16 +23,20 @@ HEADERS = "trivet.headers"
 COMPRESSED_FROM = 8_192
 #: The fastest. The default makes a long answer a tenth smaller, and takes 20 times as long.
 LEVEL = 1
+#: The header of all answers that may be compressed.
+ACCEPT_ENCODING = (b"vary", b"accept-encoding")
+#: The header of those that are.
+GZIPPED = (b"content-encoding", b"gzip")
 #: The most parts of a compressed body. Few programs write several; each costs a copy of the rest.
 MEMBERS = 100
 WEIGHT = re.compile(r"0(\.\d{0,3})?|1(\.0{0,3})?")
 
 
 def headers_of(scope: Scope) -> Headers:
-    """A request's headers by name, made once; several lines of one name are one list."""
+    """A request's headers by name, as `joined` makes them, but once."""
     headers: Headers | None = scope.get(HEADERS)
     if headers is None:
-        headers = scope[HEADERS] = _joined(scope["headers"])
+        headers = scope[HEADERS] = joined(scope["headers"])
     return headers
 
 
@@ -93,18 +97,33 @@ def expand(body: bytes | bytearray, most: int) -> bytearray | None:
     raise _broken(f"it has more than {MEMBERS} parts")
 
 
+def is_to_be_compressed(body: bytes | memoryview, headers: Headers) -> bool:
+    """Whether an answer is not small, and gzip may be sent, and is liked as much as it is."""
+    if len(body) < COMPRESSED_FROM:
+        return False
+    weights = _weights(headers.get(b"accept-encoding", b"").decode("latin-1"))
+    gzipped = _rank(weights, "gzip", "x-gzip", "*")[0]
+    return gzipped > 0 and gzipped >= _rank(weights, "identity")[0]
+
+
+def compress(body: bytes | memoryview) -> bytes:
+    """A body as gzip."""
+    return gzip.compress(body, LEVEL, mtime=0)
+
+
 async def compressed(response: Response, headers: Headers) -> Response:
     """The response, with its body compressed if that is not small and the caller accepts gzip."""
-    response.raw_headers.append((b"vary", b"accept-encoding"))
-    if len(response.body) >= COMPRESSED_FROM and _accepts_gzip(headers):
+    response.raw_headers.append(ACCEPT_ENCODING)
+    if is_to_be_compressed(response.body, headers):
         # In a thread, so that other requests don't wait for it.
-        response.body = await asyncio.to_thread(gzip.compress, response.body, LEVEL, mtime=0)
-        response.headers["content-encoding"] = "gzip"
+        response.body = await asyncio.to_thread(compress, response.body)
+        response.raw_headers.append(GZIPPED)
         response.headers["content-length"] = str(len(response.body))
     return response
 
 
-def _joined(lines: list[tuple[bytes, bytes]]) -> Headers:
+def joined(lines: list[tuple[bytes, bytes]]) -> Headers:
+    """Headers by name; several lines of one name are one list."""
     headers = dict(lines)
     if len(headers) == len(lines):
         return headers
@@ -112,13 +131,6 @@ def _joined(lines: list[tuple[bytes, bytes]]) -> Headers:
     for name, value in lines:
         values.setdefault(name, []).append(value)
     return {name: b", ".join(each) for name, each in values.items()}
-
-
-def _accepts_gzip(headers: Headers) -> bool:
-    """Whether gzip may be sent, and is liked as much as a plain body."""
-    weights = _weights(headers.get(b"accept-encoding", b"").decode("latin-1"))
-    gzipped = _rank(weights, "gzip", "x-gzip", "*")[0]
-    return gzipped > 0 and gzipped >= _rank(weights, "identity")[0]
 
 
 def _weights(header: str) -> Weights:

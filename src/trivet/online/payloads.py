@@ -7,7 +7,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from http import HTTPStatus
 from itertools import chain
 from typing import Any
@@ -22,7 +22,7 @@ from trivet.online.live_model import Ready
 from trivet.online.negotiation import Headers, choose
 from trivet.online.problems import ProblemError
 from trivet.online.schemas import CSV, JSON, to_json
-from trivet.rows.contract import Contract
+from trivet.rows.contract import Contract, Label
 from trivet.rows.text import split_cells
 from trivet.rows.values import FAULTS_LISTED, kind_of_cells, parse_cell
 
@@ -47,7 +47,12 @@ def parse_predict(headers: Headers, body: bytearray, ready: Ready) -> Query:
 
 def media_type(headers: Headers) -> str:
     """`JSON` or `CSV`, and `JSON` if no header says; raises a 415 problem for any other."""
-    kind = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+    return _media_type(headers.get(b"content-type", b""))
+
+
+@lru_cache(100)
+def _media_type(header: bytes) -> str:
+    kind = header.decode("latin-1").partition(";")[0].strip().lower()
     if kind in ("", JSON) or kind.endswith("+json"):
         return JSON
     if kind == CSV:
@@ -132,12 +137,16 @@ def records_of_csv(
 
 def json_answer(predictions: Predictions, manifest: Manifest) -> bytes:
     """The body of an answer, as `PredictResponse` describes it."""
-    content = {
-        "predictions": predictions.records(manifest.contract),
-        "model": manifest.name,
-        "model_version": manifest.version,
-    }
-    return to_json(content)
+    about = _about(manifest.name, manifest.version)
+    if predictions.probabilities is None:
+        return b'{"predictions":%b,%b' % (to_json(predictions.records(manifest.contract)), about)
+    target = manifest.contract.target
+    row, texts = _template(target.labels, target.label_names)
+    numbers = iter(to_json(predictions.probabilities.ravel().tolist())[1:-1].split(b","))
+    labels = map(texts.__getitem__, predictions.values)
+    # Not strict: where there are no rows, there is one number, which is empty.
+    rows = map(row.__mod__, zip(labels, *[numbers] * len(texts), strict=False))
+    return b'{"predictions":[%b],%b' % (b",".join(rows), about)
 
 
 def labels_alone(predictions: Predictions, manifest: Manifest) -> bytes:
@@ -173,6 +182,25 @@ def rejected(field: str | None, code: str, expected: str) -> RecordsRejected:
     """Rejects a request for a fault that is not of one record."""
     field = None if field is None else shortened(field)
     return RecordsRejected([Fault(field=field, code=code, expected=expected)])
+
+
+@lru_cache(100)
+def _template(
+    labels: tuple[Label, ...], names: tuple[str, ...]
+) -> tuple[bytes, dict[Label | float, bytes]]:
+    """The text of one answer, for `%` with its label and probabilities, and those of the labels.
+
+    To fill it costs less than to write a dict for each row.
+    """
+    fields = (b"%b:%%b" % to_json(name).replace(b"%", b"%%") for name in names)
+    row = b'{"prediction":%%b,"probabilities":{%b}}' % b",".join(fields)
+    return row, {label: to_json(label) for label in labels}
+
+
+@lru_cache(100)
+def _about(model: str, version: str) -> bytes:
+    """The end of an answer."""
+    return to_json({"model": model, "model_version": version})[1:]
 
 
 def _csv_lines(body: bytearray) -> Iterator[list[str]]:

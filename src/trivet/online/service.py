@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from trivet.online.deadlines import Deadlines
 from trivet.online.direct import Dialect, prediction_route
 from trivet.online.drain import Drain
+from trivet.online.exchange import Journal
 from trivet.online.inference import Inference
 from trivet.online.keys import Keys
 from trivet.online.live_model import LiveModel, Ready, unavailable
@@ -34,7 +35,7 @@ class Service:
         self.live_model = LiveModel(settings, self.metrics)
         self.inference = Inference(self.live_model, settings, self.metrics)
         self.deadlines, self.drain = Deadlines(settings.deadline), Drain(settings.drain)
-        self.problems = Problems()
+        self.problems, self.journal = Problems(), Journal(settings.access_log, self.metrics)
         self.routes: list[APIRoute] = []
         self.open_paths: set[str] = set()
         self.links: dict[str, str] = {}

@@ -13,12 +13,20 @@ from typing import Any
 
 import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
+from trivet.online.fast_path import FAST_PATH, FastPath, PlainRequest
 from trivet.online.inference import LEFT, REFUSED
+from trivet.online.negotiation import HEADERS, Headers, joined
 from trivet.online.problems import ProblemError
 from trivet.online.settings import ListenSettings
 
+#: The start of an answer with a 200.
+OK = STATUS_LINE[HTTPStatus.OK]
 #: Seconds for which the rest of a request that was answered early is read and dropped.
 LINGER = 2.0
 #: How many requests may wait on one connection for the answers to those before them.
@@ -36,9 +44,9 @@ TARGET = re.compile(
 class Connection(HttpToolsProtocol):
     """One connection.
 
-    A request that can't be read is refused once those before it are answered, and by the
-    application, so that its problem has a request id, is counted and is logged. Then the
-    connection is closed.
+    A plain request is answered on the fast path, any other by the application. One that can't be
+    read is refused once those before it are answered, and by the application, so that its problem
+    has a request id, is counted and is logged. Then the connection is closed.
     """
 
     transport: Any
@@ -54,8 +62,17 @@ class Connection(HttpToolsProtocol):
         #: How many bytes arrived last, and how many with the start of the head.
         self._arrived = self._with_start = 0
         self._in_head = self._upgrades = self._refused = False
-        #: The request that is being answered; `cycle` is the last one that arrived.
+        #: The headers of the last head that was complete.
+        self._lines: list[tuple[bytes, bytes]] = []
+        #: The request that the application answers; `cycle` is the last one that arrived for it.
         self._answering: Any = None
+        #: The start of all answers on the fast path, and the headers that it was made from.
+        self._start, self._defaults = OK, self.server_state.default_headers[:0]
+        #: The last Host header, once it was checked.
+        self._host: bytes | None = None
+        #: The request that is on the fast path: the last one that arrived.
+        self._plain: PlainRequest | None = None
+        self._fast_path: FastPath = self.app_state[FAST_PATH]
         #: Since when there is nothing to answer, and how much of the answers was then unsent.
         self._idle_since, self._unsent = self.loop.time(), 0
 
@@ -68,6 +85,8 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that the caller of the request that is being answered has left."""
         self._clock.cancel()
+        if self._plain:
+            self._fast_path.pass_on(self._plain)
         if (answering := self._answering) and not answering.response_complete:
             answering.scope[LEFT] = answering.disconnected = True
             answering.message_event.set()
@@ -94,41 +113,58 @@ class Connection(HttpToolsProtocol):
             self._refuse(cause)
 
     def on_message_begin(self) -> None:
-        """A request begins, or its head is parsed again."""
+        """A request begins, or its head is parsed again; the one before is answered first."""
+        if self._plain:
+            self._fast_path.answer()
         if not self._in_head:
             self._with_start = self._arrived
         self._in_head = True
-        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = b"", [], False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header, or a trailer; the parser leaves the spaces after its value."""
         if not self._in_head and name.lower() == b"connection":
             detail = "a trailer says what becomes of the connection; send that in the head"
             raise ProblemError(HTTPStatus.BAD_REQUEST, detail)
-        super().on_header(name, value.rstrip(b" \t"))
+        name, value = name.lower(), value.rstrip(b" \t")
+        self.headers.append((name, value))
+        if name == b"expect":
+            self.expect_100_continue |= value.lower() == b"100-continue"
 
     def on_headers_complete(self) -> None:
         """Check a head, and begin to answer; one that asks for an upgrade is parsed again first."""
         self._upgrades = self.parser.should_upgrade()
         if self._upgrades:
             return
-        self._check_head()
+        headers = joined(self.headers)
+        version = self.parser.get_http_version()
+        self._check_head(headers, version)
         self._pending, self._in_head = 0, False
-        super().on_headers_complete()
-        self.flow.resume_reading()  # or nobody would notice that the caller leaves
+        self._lines = self.headers
+        self._plain = self._begin_plain(headers) if version == "1.1" else None
+        if self._plain is None:
+            self._open_scope()
+            super().on_headers_complete()
+            self.flow.resume_reading()  # or nobody would notice that the caller leaves
         self.headers = []  # takes the trailers, which nobody reads
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body arrived."""
         self._pending = 0
-        super().on_body(body)
+        if self._plain:
+            self._plain.body += body
+        else:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request arrived in full."""
         if not self._upgrades:
-            if self._size_of_headers() > self._max_head:
+            if self.headers and self._size_of_headers() > self._max_head:
                 raise self._too_large()
             self._pending = 0
+            if self._plain:
+                self._fast_path.join(self._plain)
+                return
             super().on_message_complete()
             self.flow.resume_reading()
 
@@ -142,11 +178,36 @@ class Connection(HttpToolsProtocol):
             else:
                 self.flow.resume_reading()
 
+    def answer(self, rest: bytes) -> None:
+        """Answer the plain request with a 200; ``rest`` is all but the status and the date."""
+        defaults = self.server_state.default_headers  # uvicorn makes them anew each second
+        if defaults is not self._defaults:
+            self._defaults = defaults
+            self._start = OK + b"".join(b"%b: %b\r\n" % each for each in defaults)
+        self.transport.write(self._start + rest)
+        self._plain, self._idle_since = None, self.loop.time()
+        self.server_state.total_requests += 1
+
+    def pass_on(self) -> None:
+        """Let the application answer the plain request."""
+        if plain := self._plain:
+            self._plain = None
+            self.cycle = self._new_cycle("POST", self.url, keep_alive=True)
+            self.cycle.body, self.cycle.more_body = plain.body, not plain.is_whole
+            self.cycle.message_event.set()
+            self._start_asgi_task(self.cycle, self.app)
+
+    def shutdown(self) -> None:
+        """Finish the request that is being answered, and close the connection."""
+        if self._plain:
+            self._fast_path.pass_on(self._plain)
+        super().shutdown()
+
     @property
     def unread(self) -> bool:
         """Whether more may arrive: of the last request, or after an answer that was the last."""
         cycle = self.cycle
-        begun = bool(cycle and (cycle.more_body or not cycle.keep_alive))
+        begun = bool(self._plain or (cycle and (cycle.more_body or not cycle.keep_alive)))
         return self._refused or self._in_head or begun
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
@@ -177,27 +238,44 @@ class Connection(HttpToolsProtocol):
         lines = [b"%s %s HTTP/%s" % (method, self.url, version), *kept, b"", b""]
         self.parser.feed_data(b"\r\n".join(lines))
 
-    def _check_head(self) -> None:
+    @property
+    def _is_free(self) -> bool:
+        """Whether all requests that arrived for the application are answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _open_scope(self) -> None:
+        """Make what the application sees of the request: the fast path does without."""
+        head = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = head
+        self.scope["headers"], self.scope[HEADERS] = self._lines, joined(self._lines)
+
+    def _begin_plain(self, headers: Headers) -> PlainRequest | None:
+        """The request whose head has arrived, if the fast path takes it."""
+        parser = self.parser
+        if (
+            not self._is_free
+            or self.flow.write_paused
+            or parser.get_method() != b"POST"
+            or not parser.should_keep_alive()
+        ):
+            return None
+        client = self.client[0] if self.client else None
+        return self._fast_path.begin(self, client, self.url, headers)
+
+    def _check_head(self, headers: Headers, version: str) -> None:
         """Raise a problem for what the parser takes and RFC 9112 does not."""
         arrived = self._with_start + self._pending  # with what came before it
         if arrived > self._max_head and len(self.url) + self._size_of_headers() > self._max_head:
             raise self._too_large()
-        version = self.parser.get_http_version()
         if version not in ("1.1", "1.0"):
             raise ProblemError(
                 HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, f"send HTTP/1.1, not HTTP/{version}"
             )
         self.expect_100_continue &= version == "1.1"
-        hosts = [value for name, value in self.headers if name == b"host"]
-        if len(hosts) > 1 or (not hosts and version == "1.1"):
-            raise ProblemError(
-                HTTPStatus.BAD_REQUEST,
-                f"the request has {len(hosts) or 'no'} Host headers; send one",
-            )
-        if hosts and not HOST.fullmatch(hosts[0]):
-            detail = "the Host header has more than a name or an address, and a port"
-            raise ProblemError(HTTPStatus.BAD_REQUEST, detail)
-        self._check_coding(version)
+        self._check_host(headers, version)
+        if b"transfer-encoding" in headers:
+            self._check_coding(version)
         if not (target := TARGET.fullmatch(self.url)):
             raise ProblemError(
                 HTTPStatus.BAD_REQUEST,
@@ -208,9 +286,23 @@ class Connection(HttpToolsProtocol):
             detail = f"{PIPELINED} requests wait on this connection; read their answers first"
             raise ProblemError(HTTPStatus.TOO_MANY_REQUESTS, detail)
 
+    def _check_host(self, headers: Headers, version: str) -> None:
+        hosts = headers.get(b"host")
+        if hosts is not None and hosts == self._host and len(headers) == len(self.headers):
+            return
+        count = sum(name == b"host" for name, _ in self.headers)
+        if count > 1 or (not count and version == "1.1"):
+            raise ProblemError(
+                HTTPStatus.BAD_REQUEST, f"the request has {count or 'no'} Host headers; send one"
+            )
+        if hosts is not None and not HOST.fullmatch(hosts):
+            detail = "the Host header has more than a name or an address, and a port"
+            raise ProblemError(HTTPStatus.BAD_REQUEST, detail)
+        self._host = hosts
+
     def _check_coding(self, version: str) -> None:
         codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
-        if codings and (version == "1.0" or codings[-1].rpartition(b",")[2].strip() != b"chunked"):
+        if version == "1.0" or codings[-1].rpartition(b",")[2].strip() != b"chunked":
             detail = "Transfer-Encoding needs HTTP/1.1, and chunked as the last: where does it end?"
             raise ProblemError(HTTPStatus.BAD_REQUEST, detail)
         if codings not in ([], [b"chunked"]):
@@ -243,36 +335,38 @@ class Connection(HttpToolsProtocol):
     def _begin_refusal(self, problem: ProblemError) -> None:
         if not self._in_head:
             self.on_message_begin()
-        self._in_head = False
-        path = self.url[:1000].partition(b"?")[0].decode("latin-1")
-        self.scope |= {
-            "method": self.parser.get_method().decode() if path else "",
-            "path": path,
-            "raw_path": path.encode("latin-1"),
-            "query_string": b"",
-            REFUSED: problem,
-        }
-        before, self.cycle = (
-            self.cycle,
-            RequestResponseCycle(
-                scope=self.scope,
-                transport=self.transport,
-                flow=self.flow,
-                logger=self.logger,
-                access_logger=self.access_logger,
-                access_log=False,
-                default_headers=[],
-                message_event=asyncio.Event(),
-                expect_100_continue=False,
-                keep_alive=False,
-                on_response=self.on_response_complete,
-            ),
-        )
-        self.cycle.more_body = False
-        if before is None or before.response_complete:
+        self._in_head, self._lines = False, self.headers
+        path = self.url[:1000].partition(b"?")[0]
+        method = self.parser.get_method().decode() if path else ""
+        is_free, self.cycle = self._is_free, self._new_cycle(method, path, keep_alive=False)
+        self.cycle.more_body, self.cycle.scope[REFUSED] = False, problem
+        if is_free:
             self._start_asgi_task(self.cycle, self.app)
         else:
             self.pipeline.appendleft((self.cycle, self.app))
+
+    def _new_cycle(self, method: str, path: bytes, keep_alive: bool) -> RequestResponseCycle:
+        """What uvicorn answers a request with, whose scope has all but these."""
+        self._open_scope()
+        self.scope |= {
+            "method": method,
+            "path": path.decode("latin-1"),
+            "raw_path": path,
+            "query_string": b"",
+        }
+        return RequestResponseCycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=keep_alive,
+            on_response=self.on_response_complete,
+        )
 
     def _close_if_idle(self) -> None:
         """Close a connection that sends no request, or reads no answer; otherwise look again."""
@@ -281,7 +375,7 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
             return
         self._unsent, again = unsent, self._idle_timeout
-        if not unsent and (self.cycle is None or self.cycle.response_complete):
+        if not unsent and self._is_free and not self._plain:
             again = self._idle_since + self._idle_timeout - self.loop.time()
             if again <= 0:
                 self.transport.close()
@@ -307,8 +401,9 @@ class _Lingering:
     A socket that is closed while there is more to read is reset, and the answer may be lost.
     """
 
-    def __init__(self, transport: asyncio.BaseTransport, connection: Connection) -> None:
-        self._transport: Any = transport
+    def __init__(self, transport: Any, connection: Connection) -> None:
+        self._transport = transport
+        self.write = transport.write
         self._connection = connection
         self._closing = False
 

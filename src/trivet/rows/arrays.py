@@ -9,5 +9,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 #: Encoded rows, (rows x features), as `trivet.rows.values` defines them; or one column, (rows,).
 Rows = Floats
+#: Encoded rows as they come: lists where there are few, which are then faster to put together.
+EncodedRows = list[list[float]] | Rows
 #: True for the rows that are meant, (rows,).
 Mask = NDArray[np.bool_]

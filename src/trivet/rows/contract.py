@@ -6,6 +6,7 @@ Needs nothing but pydantic, so every leg, and any client, can read it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, StrictBool, StrictFloat, StrictInt, StrictStr
@@ -70,14 +71,14 @@ class Target(Frozen):
     task: Task
     labels: tuple[Label, ...] = ()
 
-    @property
+    @cached_property
     def label_names(self) -> tuple[str, ...]:
         """The labels as JSON writes them: names of keys, and of columns of probabilities."""
         return tuple(
             label if isinstance(label, str) else str(label).lower() for label in self.labels
         )
 
-    @property
+    @cached_property
     def answer_names(self) -> tuple[str, ...]:
         """Names of the columns of answers: the prediction, and a probability per label."""
         return ("prediction", *(f"probability_{name}" for name in self.label_names))

@@ -12,7 +12,7 @@ missing, of any kind    NaN
 ======================  ======================================================================
 
 An absent field, ``null``, ``NaN``, empty text, an empty cell and the contract's words for it are
-all missing. Text of a column's ``form`` is read by `trivet.rows.written` first. `RecordEncoder`
+all missing. Text of a column's ``form`` is read by `trivet.rows.written` first. `column_encoder`
 takes values of parsed JSON; `parse_cell` turns the text of a cell into such a value.
 """
 
@@ -24,20 +24,16 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from functools import lru_cache, partial
-from itertools import islice
+from functools import partial
 from typing import Any
 
-from trivet.errors import Fault, RecordsRejected, nearest, shortened
-from trivet.rows.contract import ROW_LABELS, Column, Contract, Form, Kind, Record, Value
+from trivet.rows.contract import Column, Contract, Form, Kind, Record, Value
 from trivet.rows.written import read
 
 #: Turns one value into its number, or raises `Unfit`.
 Encoder = Callable[[object], float]
 
 UNSEEN = -1.0
-#: The most unknown fields of a request that are compared with the known ones, which is slow.
-SUGGESTIONS = 20
 #: The most faults of a request that are listed.
 FAULTS_LISTED = 100
 
@@ -61,60 +57,6 @@ class Unfit(ValueError):
     def __init__(self, code: str) -> None:
         super().__init__(code)
         self.code = code
-
-
-class RecordEncoder:
-    """Turns records into rows of floats, or lists their faults."""
-
-    def __init__(self, contract: Contract) -> None:
-        words = contract.missing_words
-        self._encoders = [(each.name, column_encoder(each, words)) for each in contract.columns]
-        self._expected = {column.name: expected_of(column) for column in contract.columns}
-        self._known = contract.known_names | ROW_LABELS
-        self._nearest = lru_cache(100)(partial(nearest, known=self._expected))
-
-    def encode(self, records: Iterable[object]) -> list[list[float]]:
-        """Encode records in order; the result is rows x features.
-
-        Raises `RecordsRejected` with the faults, up to `FAULTS_LISTED`.
-        """
-        rows: list[list[float]] = []
-        faults: list[Fault] = []
-        known, encoders = self._known, self._encoders
-        for row, record in enumerate(records):
-            if len(faults) >= FAULTS_LISTED:
-                break
-            try:
-                if not known.issuperset(record):  # type: ignore[arg-type]
-                    raise Unfit("unknown_field")
-                rows.append([encode(record.get(name)) for name, encode in encoders])  # type: ignore[attr-defined]
-            except (Unfit, TypeError, AttributeError):
-                found = self._faults_of(row, record, SUGGESTIONS - len(faults))
-                faults.extend(islice(found, FAULTS_LISTED - len(faults)))
-        if faults:
-            raise RecordsRejected(faults)
-        return rows
-
-    def _faults_of(self, row: int, record: object, suggestions: int) -> Iterable[Fault]:
-        if not isinstance(record, Mapping):
-            expected = "an object with a value per field"
-            yield Fault(row=row, code="not_a_record", expected=expected)
-            return
-        unknown = (name for name in record if name not in self._known)
-        for count, name in enumerate(map(shortened, unknown)):
-            yield Fault(
-                row=row,
-                field=name,
-                code="unknown_field",
-                expected="one of the model's fields",
-                nearest=self._nearest(name) if count < suggestions else None,
-            )
-        for name, encode in self._encoders:
-            try:
-                encode(record.get(name))
-            except Unfit as unfit:
-                expected = self._expected[name]
-                yield Fault(row=row, field=name, code=unfit.code, expected=expected)
 
 
 def column_encoder(column: Column, words: Iterable[str] = ()) -> Encoder:
@@ -237,13 +179,15 @@ def to_record(row: Iterable[float], contract: Contract) -> Record:
 
 def _number_encoder(missing: Encoder) -> Encoder:
     def encode(value: object) -> float:
+        if type(value) is float and -_INFINITY < value < _INFINITY:
+            return value
         kind = type(value)
         if kind is float or kind is int:
             try:
                 number = float(value)  # type: ignore[arg-type]
             except OverflowError:
                 raise Unfit("not_finite") from None
-            if number in (math.inf, -math.inf):
+            if number in (_INFINITY, -_INFINITY):
                 raise Unfit("not_finite")
             return number
         return math.nan if value is None else missing(value)
@@ -255,6 +199,8 @@ def _integer_encoder(missing: Encoder) -> Encoder:
     encode_number = _number_encoder(missing)
 
     def encode(value: object) -> float:
+        if type(value) is int and -_EXACT < value < _EXACT:
+            return float(value)
         number = encode_number(value)
         if number == number and not number.is_integer():
             raise Unfit("type")
@@ -343,6 +289,9 @@ def _required(encode: Encoder) -> Encoder:
     return encode_required
 
 
+_INFINITY = math.inf
+#: Up to here, each whole number is a float.
+_EXACT = 2**53
 _ZEROS = re.compile(r"\.0+$")
 _ENCODERS: Mapping[Kind, Callable[[Encoder], Encoder]] = {
     "number": _number_encoder,

@@ -35,9 +35,10 @@ def compile_boosting(estimator: Any, made: Sequence[Feature | Encoded]) -> Compi
     trees = [tree for iteration in estimator._predictors for tree in iteration]
     cuts = [CODES if at < categorical else _thresholds(trees, at) for at in range(len(features))]
     starts = np.cumsum([0, *(len(each) + 2 for each in cuts)])
-    words = -(-max(int(tree.nodes["is_leaf"].sum()) for tree in trees) // BITS)
+    most = max(int(tree.nodes["is_leaf"].sum()) for tree in trees)
+    words = -(-most // BITS)
     masks = np.full((starts[-1], len(trees), words), ~np.uint64(0))
-    leaves = np.zeros((len(trees), words * BITS))
+    leaves = np.zeros((len(trees), most))
     known, _ = estimator._bin_mapper.make_known_categories_bitsets()
     unknown = [~_members(codes) for codes in known]
     for number, tree in enumerate(trees):
