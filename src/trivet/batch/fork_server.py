@@ -9,27 +9,31 @@ from pathlib import Path
 
 #: A file with fewer bytes seldom has a part for a second worker.
 SMALL = 4 * 2**20
+#: What keeps BLAS and the allocator of Arrow from starting threads. Workers inherit it: with more
+#: than a thread each, they would compete for the processors.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
 
 
 def start_fork_server(source: str) -> None:
     """Start the server, unless the ``source`` of the rows is a small file; it ends by itself.
 
-    It starts no thread and predicts nothing, so it can be forked safely. It is for the command
-    alone: a worker imports the main module once more, which a script that calls `trivet.api` need
-    not expect. There, and where no temporary file can be made, joblib starts each worker anew.
+    It has one thread and predicts nothing, so it can be forked safely. It is for the command alone:
+    a worker imports the main module once more, which a script that calls `trivet.api` need not
+    expect. There, and where no temporary file can be made, joblib starts each worker anew.
     """
     if Path(source).is_file() and Path(source).stat().st_size < SMALL:
         return
-    threads = os.environ.get("OMP_NUM_THREADS", "")
+    environment = os.environ.copy()
     interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # this process ends its workers
-    forkserver.set_forkserver_preload(["__main__", "trivet.batch.fan_out"])
+    forkserver.set_forkserver_preload(["trivet.batch.fan_out"])
     try:
-        os.environ["OMP_NUM_THREADS"] = "1"  # several processes must not compete for cores
+        os.environ.update(ONE_THREAD)
         forkserver.ensure_running()
     except OSError:
         return
     finally:
-        os.environ["OMP_NUM_THREADS"] = threads
+        os.environ.clear()
+        os.environ.update(environment)
         signal.signal(signal.SIGINT, interrupt)
     from joblib.externals.loky.backend.context import set_start_method
 
