@@ -8,7 +8,6 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from trivet.batch.fork_server import start_fork_server
 from trivet.batch.settings import BatchSettings
 from trivet.cli.options import (
     FORMATS,
@@ -85,6 +84,8 @@ def batch_predict(**options: Any) -> None:
     limit_threads(cpu_limit())
     settings = BatchSettings(**options)
     if settings.cluster is None and worker_count(settings.workers) > 1:
+        from trivet.batch.fork_server import start_fork_server
+
         start_fork_server(str(settings.input))  # it imports while this process does
     from trivet.batch.run import batch_predict
     from trivet.batch.summary import lines_of
