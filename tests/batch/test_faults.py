@@ -26,12 +26,15 @@ from trivet.batch.tally import PartResult
 from trivet.batch.work import Job, predict_part
 from trivet.errors import BatchError, TableError
 
-#: The command, with parts so small that a short table has many.
+#: The command, with parts so small that a short table has many, and workers for it.
 COMMAND = (
     "import signal; from trivet.rows.readers import text; text.SPAN_BYTES = 20_000\n"
+    "from trivet.batch import fork_server; fork_server.SMALL = 0\n"
     "signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by jobs of some shells\n"
     "from trivet.cli.commands import main; main()"
 )
+#: Put in its place: workers are started one by one, as for `trivet.api`.
+NO_SERVER = ("fork_server.SMALL = 0", "fork_server.SMALL = 2**40")
 #: Put before it: after a few parts, predict nothing as long as a file is there.
 HOLD = """
 import itertools, pathlib, time
@@ -73,13 +76,15 @@ def run(settings: BatchSettings, *options: str) -> subprocess.CompletedProcess[s
 
 @contextmanager
 def started(
-    settings: BatchSettings, *options: str, hold: Path | None = None
+    settings: BatchSettings, *options: str, hold: Path | None = None, server: bool = True
 ) -> Iterator[subprocess.Popen[str]]:
     """A run in a process group of its own, of which nothing is left at the end.
 
     With ``hold``, it stands still after a few parts, until that file is removed.
+    Without a ``server``, its workers are not forked.
     """
     python, flag, code, *rest = command(settings, *options)
+    code = code if server else code.replace(*NO_SERVER)
     if hold:
         hold.touch()
         code = HOLD.format(hold=str(hold)) + code
@@ -114,7 +119,13 @@ def group(leader: int) -> list[int]:
 
 def workers_of(process: subprocess.Popen[str]) -> list[int]:
     lines = {pid: Path(f"/proc/{pid}/cmdline").read_text() for pid in group(process.pid)}
-    return [pid for pid, line in lines.items() if "loky" in line and "tracker" not in line]
+    forked = {pid for pid, line in lines.items() if "forkserver" in line}
+    started = {pid for pid, line in lines.items() if "loky" in line and "tracker" not in line}
+    return [*(pid for pid in forked if parent(pid) != process.pid), *started]
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def undisturbed(settings: BatchSettings) -> dict[str, bytes]:
@@ -161,9 +172,12 @@ def test_a_run_killed_at_random_goes_on_to_the_same_bytes(
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_killed_is_replaced(settings: BatchSettings, small_parts: None) -> None:
+@pytest.mark.parametrize("server", [True, False])
+def test_a_worker_that_is_killed_is_replaced(
+    settings: BatchSettings, small_parts: None, server: bool
+) -> None:
     expected = undisturbed(settings)
-    with started(settings, "--workers", "2") as process:
+    with started(settings, "--workers", "2", server=server) as process:
         wait_until(lambda: parts_done(settings) > 2)
         os.kill(workers_of(process)[0], signal.SIGKILL)
         _, said = process.communicate(timeout=60)
@@ -177,13 +191,60 @@ def test_a_worker_that_is_killed_is_replaced(settings: BatchSettings, small_part
 
 
 @pytest.mark.slow
+def test_a_run_goes_on_when_the_server_of_its_workers_is_killed(
+    settings: BatchSettings, small_parts: None
+) -> None:
+    expected = undisturbed(settings)
+    with started(settings, "--workers", "2") as process:
+        wait_until(lambda: parts_done(settings) > 2)
+        os.kill(parent(workers_of(process)[0]), signal.SIGKILL)
+        assert process.wait(60) == 0
+    assert content(Path(settings.output)) == expected
+
+
+@pytest.mark.slow
+def test_workers_get_one_thread_each(settings: BatchSettings, small_parts: None) -> None:
+    """Several processes with a thread per processor would be in each other's way."""
+    with started(settings, "--workers", "2") as process:
+        wait_until(lambda: parts_done(settings) > 2)
+        variables = [Path(f"/proc/{pid}/environ").read_bytes() for pid in workers_of(process)]
+    assert len(variables) == 2
+    assert all(b"OMP_NUM_THREADS=1\0" in each for each in variables)
+
+
+@pytest.mark.slow
+def test_the_server_of_the_workers_has_one_thread(
+    settings: BatchSettings, small_parts: None
+) -> None:
+    """A fork would copy the locks of others, but not the threads that release them."""
+    with started(settings, "--workers", "2") as process:
+        wait_until(lambda: parts_done(settings) > 2)
+        server = parent(workers_of(process)[0])
+        assert len(list(Path(f"/proc/{server}/task").iterdir())) == 1
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_left_to_the_run_by_its_workers(
+    settings: BatchSettings, small_parts: None
+) -> None:
+    """A terminal sends it to all of them."""
+    with started(settings, "--workers", "2", "--chunk-rows", "1") as process:
+        wait_until(lambda: parts_done(settings) > 2)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.count("\n") == 1, said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", [True, False])
 def test_a_run_waits_for_the_workers_of_a_killed_one(
-    settings: BatchSettings, small_parts: None, tmp_path: Path
+    settings: BatchSettings, small_parts: None, tmp_path: Path, server: bool
 ) -> None:
     """They might still write into the folder that is to be published."""
     settings = replace(settings, output=f"{tmp_path}/out.parts/")
     expected = undisturbed(settings)
-    with started(settings, "--workers", "2") as killed:
+    with started(settings, "--workers", "2", server=server) as killed:
         wait_until(lambda: parts_done(settings) > 2)
         workers = workers_of(killed)
         for worker in workers:
@@ -351,6 +412,15 @@ def test_resume_refuses_another_plan(
     with pytest.raises(BatchError, match=message):
         batch_predict(change(replace(interrupted, resume=True)))
     assert parts_done(interrupted) == done
+
+
+def test_resume_refuses_parts_that_were_cut_by_other_sizes(
+    interrupted: BatchSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As those of a run before an update of Trivet: what is done would not be what is left out."""
+    monkeypatch.setattr("trivet.rows.readers.text.SPAN_BYTES", 30_000)
+    with pytest.raises(BatchError, match="its options were"):
+        batch_predict(replace(interrupted, resume=True))
 
 
 @pytest.mark.slow

@@ -314,6 +314,21 @@ def test_parquet_is_cut_between_and_within_row_groups(
     assert [row[0] for row in rejected(tmp_path)] == ["1", "334", "500"]
 
 
+def test_the_first_parts_of_a_text_are_small_and_none_is_a_large_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So no worker waits long for its first part, nor for another one's last."""
+    monkeypatch.setattr("trivet.rows.readers.text.SPAN_BYTES", 1000)
+    monkeypatch.setattr("trivet.rows.readers.text.BLOCK_BYTES", 100)
+    written(tmp_path / "in.csv", "id,x\n" + "1234,5678\n" * 3000)
+    [source] = find_sources(str(tmp_path / "in.csv"), tmp_path)
+    spans = [part.span for part in parts_of([readers.columns(source)])]
+    lengths = [span.length or 0 for span in spans]
+    assert lengths[0] == 100
+    assert max(lengths) == 1000
+    assert all(span.length <= max(100, span.start / 8 + 100) for span in spans if span.length)
+
+
 @pytest.mark.parametrize("name", ["in.csv", *FORMS])
 def test_standard_input_may_be_of_any_format(store: Path, tmp_path: Path, name: str) -> None:
     {"in.csv": lambda path: written(path, PLAIN), **FORMS}[name](tmp_path / name)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
@@ -100,24 +101,33 @@ def _is_not_of_a_lost_worker(record: logging.LogRecord) -> bool:
 
 
 def _predict_for(run: int, job: Job, part: Part) -> PartResult:
-    """Predict a part for a run, by the id of its process, in that process or a child of it.
+    """Predict a part for a run, by the id of its process, in that process or a worker of it.
 
     The next run to the same output waits until no part is in work. If by then the run was killed,
     this process ends before it begins another.
     """
     with Path(job.staging.path(WORKERS)).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
-        if run not in (os.getpid(), os.getppid()):
+        if run != os.getpid() and not _is_running(run):
             os._exit(1)
         return predict_part(job, part)
 
 
-def _end_with(parent: int) -> None:
-    """Make this process end soon after its parent, even if that is killed."""
+def _end_with(run: int) -> None:
+    """Make this worker end soon after its run, even if that is killed."""
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while _is_running(run):
             time.sleep(0.5)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _is_running(run: int) -> bool:
+    """Whether the process that this worker was started by, or forked for, still runs."""
+    parent = parent_process()
+    try:
+        return parent is not None and parent.is_alive()
+    except ValueError:  # there is no link to it: it has started this worker itself
+        return os.getppid() == run

@@ -33,6 +33,14 @@ def parts_of(files: Iterable[TableFile]) -> Iterator[Part]:
         yield Part(number, file, span)
 
 
+def sizes() -> list[float]:
+    """What the parts depend on beside the files. With other sizes, no run can resume another."""
+    return [
+        *(text.SPAN_BYTES, text.SHARE, text.BLOCK_BYTES),
+        *(parquet.SPAN_ROWS, parquet.MOST_PIECES),
+    ]
+
+
 def workers_for(files: Iterable[TableFile], most: int) -> int:
     """One worker per part, but no more than ``most``."""
     return max(1, min(most, math.ceil(sum(map(_parts_about, files)))))

@@ -21,7 +21,7 @@ from trivet.batch.fan_out import fan_out
 from trivet.batch.folder import Folder, writing_to
 from trivet.batch.input import absent_features, carried_columns
 from trivet.batch.output import Output
-from trivet.batch.parts import parts_of, workers_for
+from trivet.batch.parts import parts_of, sizes, workers_for
 from trivet.batch.predictions import output_schema
 from trivet.batch.publish import REJECTED, join_shards, publish, publish_rejected, restore
 from trivet.batch.settings import BatchSettings
@@ -175,6 +175,7 @@ def _plan(
             "chunk-rows": settings.chunk_rows,
             "shards": job.output.shard,
             "seal": artifact.manifest.seal,
+            "sizes": [*sizes()],
         },
     )
 

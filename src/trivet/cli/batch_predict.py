@@ -23,7 +23,7 @@ from trivet.cli.options import (
     defaults_from,
 )
 from trivet.cli.progress import Progress
-from trivet.cpus import cpu_limit, limit_threads
+from trivet.cpus import cpu_limit, limit_threads, worker_count
 
 
 class BatchCommand(click.Command):
@@ -86,11 +86,15 @@ class BatchCommand(click.Command):
 def batch_predict(**options: Any) -> None:
     """Predict every row of one table, or of many."""
     limit_threads(cpu_limit())
+    settings = BatchSettings(**options)
+    if settings.cluster is None and worker_count(settings.workers) > 1:
+        from trivet.batch.fork_server import start_fork_server
+
+        start_fork_server(str(settings.input))  # it imports while this process does
     from trivet.batch.run import batch_predict
     from trivet.batch.summary import lines_of
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops a run as Ctrl-C does
-    settings = BatchSettings(**options)
     with Progress() as watch:
         summary = batch_predict(settings, watch)
     for line in lines_of(summary, str(settings.output)):

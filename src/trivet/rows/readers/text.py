@@ -15,8 +15,10 @@ from trivet.rows.text import Endless, blocks, read_fully
 
 #: Bytes that are searched for the header of a CSV, or for the fields of a JSON Lines file.
 BEGINNING = 2**20
-#: Bytes of text in a span.
+#: Bytes of text in a span, at most; a span has no more than `SHARE` of the text before it, either,
+#: so the first are read at once, and those that are left at the end are short.
 SPAN_BYTES = 32 * 2**20
+SHARE = 1 / 8
 #: Bytes of text that are scanned or parsed at once. Each block of compressed text is a span.
 BLOCK_BYTES = 4 * 2**20
 
@@ -43,7 +45,7 @@ def cut(file: TableFile, stream: BinaryIO) -> Iterator[Span]:
     for block, line in _blocks(file, text, None, file.line, min(BLOCK_BYTES, SPAN_BYTES)):
         first = first if length else line
         length += len(block)
-        if compressed or length >= SPAN_BYTES:
+        if compressed or length >= min(SPAN_BYTES, start * SHARE):
             content = block if compressed else None
             yield Span(start, length, first, stream.tell() - weighed, content)
             start, length, weighed = start + length, 0, stream.tell()
