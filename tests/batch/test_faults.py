@@ -29,12 +29,12 @@ from trivet.errors import BatchError, TableError
 #: The command, with parts so small that a short table has many, and workers for it.
 COMMAND = (
     "import signal; from trivet.rows.readers import text; text.SPAN_BYTES = 20_000\n"
-    "from trivet.batch import fork_server; fork_server.SMALL = 0\n"
+    "from trivet.batch import fork_server; fork_server.ONE_WORKER = 0\n"
     "signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by jobs of some shells\n"
     "from trivet.cli.commands import main; main()"
 )
 #: Put in its place: workers are started one by one, as for `trivet.api`.
-NO_SERVER = ("fork_server.SMALL = 0", "fork_server.SMALL = 2**40")
+NO_SERVER = ("fork_server.ONE_WORKER = 0", "fork_server.ONE_WORKER = 2**40")
 #: Put before it: after a few parts, predict nothing as long as a file is there.
 HOLD = """
 import itertools, pathlib, time

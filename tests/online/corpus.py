@@ -12,9 +12,9 @@ from typing import Any
 import httpx2 as httpx
 import pytest
 
-from trivet.online.fast_path import SMALL
+from trivet.online.fast_path import PLAIN_BYTES
 
-#: What a connection adds by itself, or compares by another test.
+#: What a connection adds by itself, or another test compares.
 OWN = {"host", "connection", "content-length", "content-encoding", "user-agent", "x-request-id"}
 
 
@@ -27,7 +27,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         response = send(client, request, **options)
         body = getattr(request, "content", b"") if request.method == "POST" else b""
         path = request.url.raw_path
-        if 0 < len(body) <= SMALL and b"?" not in path:
+        if 0 < len(body) <= PLAIN_BYTES and b"?" not in path:
             lines = [line for line in request.headers.raw if line[0].decode().lower() not in OWN]
             lines.append((b"Content-Length", b"%d" % len(body)))
             head = b"".join(b"%b: %b\r\n" % line for line in lines)

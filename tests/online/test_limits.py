@@ -265,7 +265,8 @@ def test_a_model_without_a_compiled_form_is_served_in_micro_batches(uncompiled: 
     predictor = Predictor.load(uncompiled)
     expected = predictor.predict_records([FLIGHT]).probabilities
     assert expected is not None
-    with service(uncompiled.path.parent.parent) as client:
+    # Time enough for the process for large bodies to import all of scikit-learn on a busy machine.
+    with service(uncompiled.path.parent.parent, deadline=60.0) as client:
         assert client.get("/model").json()["compiled"] is False
         (answer,) = client.post("/predict", json=FLIGHT).json()["predictions"]
         assert answer["probabilities"]["true"] == pytest.approx(expected[0, 1])

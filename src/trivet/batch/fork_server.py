@@ -7,8 +7,8 @@ import signal
 from multiprocessing import forkserver
 from pathlib import Path
 
-#: A file with fewer bytes seldom has a part for a second worker.
-SMALL = 4 * 2**20
+#: A file with fewer bytes has work for one worker alone, whatever its format.
+ONE_WORKER = 4 * 2**20
 #: What keeps BLAS and the allocator of Arrow from starting threads. Workers inherit it: with more
 #: than a thread each, they would compete for the processors.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
@@ -21,7 +21,7 @@ def start_fork_server(source: str) -> None:
     a worker imports the main module once more, which a script that calls `trivet.api` need not
     expect. There, and where no temporary file can be made, joblib starts each worker anew.
     """
-    if Path(source).is_file() and Path(source).stat().st_size < SMALL:
+    if Path(source).is_file() and Path(source).stat().st_size < ONE_WORKER:
         return
     environment = os.environ.copy()
     interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # this process ends its workers

@@ -18,7 +18,7 @@ COMPRESSED = 4
 class Part:
     """A span of one file of the input, and its number in the run.
 
-    The same files always give the same parts, so a run can resume another.
+    The same files, cut by the same `sizes`, always give the same parts: a run can resume another.
     """
 
     number: int
@@ -42,12 +42,12 @@ def sizes() -> list[float]:
 
 
 def workers_for(files: Iterable[TableFile], most: int) -> int:
-    """One worker per part, but no more than ``most``."""
+    """One worker for each full part of the input, but no more than ``most``."""
     return max(1, min(most, math.ceil(sum(map(_parts_about, files)))))
 
 
 def _parts_about(file: TableFile) -> float:
-    """Roughly how many parts a file makes, without reading it; a small file is a fraction."""
+    """Roughly how many parts of full size a file holds, without reading it."""
     if file.rows is not None:
         return file.rows / parquet.SPAN_ROWS
     compression = COMPRESSED if file.source.compression else 1

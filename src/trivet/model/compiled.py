@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from trivet.model.features import Feature, Features
 from trivet.model.trees import Forest, MaskedTrees
-from trivet.rows.arrays import EncodedRows, Floats
+from trivet.rows.arrays import Floats, Table
 from trivet.rows.contract import Frozen
 
 #: The files of a compiled pipeline.
@@ -83,7 +83,7 @@ class Linear:
     def __init__(self, coefficients: Floats, intercept: Floats) -> None:
         self._coefficients, self._intercept = coefficients, intercept
 
-    def scores(self, features: EncodedRows) -> Floats:
+    def scores(self, features: Table) -> Floats:
         """Weighted sums, (rows x scores), of features, (rows x features)."""
         features = np.asarray(features)
         if len(features) <= FEW_ROWS:

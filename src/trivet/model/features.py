@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from trivet.rows.arrays import EncodedRows, Floats
+from trivet.rows.arrays import Floats, Table
 from trivet.rows.contract import Frozen
 
 Derived = Literal["value", "missing", "days", "month", "day_of_week", "hour"]
@@ -63,7 +63,7 @@ class Features:
             self._groups.extend(groups)
         self._width = len(features)
 
-    def of_rows(self, rows: Floats) -> EncodedRows:
+    def of_rows(self, rows: Floats) -> Table:
         """Features (rows x features) of encoded rows (rows x columns)."""
         groups = self._groups
         if 0 < len(rows) <= FEW_ROWS:

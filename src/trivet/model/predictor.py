@@ -21,7 +21,7 @@ from trivet.rows.values import FAULTS_LISTED
 TOLERANCE = 1e-9
 
 
-@dataclass(slots=True)
+@dataclass(slots=True)  # not frozen, which makes each slower to create
 class Predictions:
     """Predictions for rows, in order.
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trivet.rows.arrays import EncodedRows, Floats
+from trivet.rows.arrays import Floats, Table
 
 Ints = NDArray[np.intp]
 
@@ -61,7 +61,7 @@ class MaskedTrees:
         lists = ([cuts.tolist() for cuts in self._thresholds], starts.tolist(), (ends - 1).tolist())
         self._by_feature = list(zip(*lists, strict=True))
 
-    def scores(self, features: EncodedRows) -> Floats:
+    def scores(self, features: Table) -> Floats:
         """Sums of leaves and baseline, (rows x scores), for features, (rows x features)."""
         if len(features) <= FEW_ROWS:
             masks = self._masks.take(self._intervals_of_few(features), axis=0)
@@ -82,7 +82,7 @@ class MaskedTrees:
             np.add(np.searchsorted(cuts, features[:, at]), start, out=intervals[:, at])
         return intervals
 
-    def _intervals_of_few(self, features: EncodedRows) -> Ints:
+    def _intervals_of_few(self, features: Table) -> Ints:
         few = [
             [
                 start + bisect_left(cuts, value) if value == value else nan
@@ -126,7 +126,7 @@ class Forest:
         self._missing_left = missing_left
         self._children, self._roots, self._values = children.ravel(), roots, values
 
-    def scores(self, features: EncodedRows) -> Floats:
+    def scores(self, features: Table) -> Floats:
         """Means of leaves, (rows x scores), for features, (rows x features)."""
         features = np.asarray(features)
         means = np.empty((len(features), self._values.shape[1]))
@@ -156,6 +156,6 @@ def _slices(rows: int) -> Iterator[slice]:
 
 
 def _count_to_lowest(words: NDArray[Any]) -> NDArray[np.uint8]:
-    """The number of bits up to the lowest that is set, with it."""
+    """The number of bits up to and including the lowest that is set."""
     count: NDArray[np.uint8] = np.bitwise_count(words ^ (words - words.dtype.type(1)))
     return count

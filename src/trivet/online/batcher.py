@@ -10,7 +10,8 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor
-from itertools import chain
+
+import numpy as np
 
 from trivet.model.predictor import Predictions, Predictor
 from trivet.rows.arrays import EncodedRows, Rows
@@ -79,7 +80,7 @@ class Batcher:
     def _predict(self, batch: list[_Request]) -> None:
         """Give each request its outcome; one that fails does not affect the others."""
         try:
-            rows = self._predictor.stack(list(chain.from_iterable(one.rows for one in batch)))
+            rows = np.concatenate([self._predictor.stack(one.rows) for one in batch])
             together = self._predictor.predict(rows)
             self._observe(rows)
         except Exception as error:

@@ -43,9 +43,9 @@ class Drain:
 
 
 async def follow_parent() -> None:
-    """Stop as on SIGTERM if the process that started this worker is killed, or forked it for that.
+    """Stop as on SIGTERM once this worker's supervisor, or the server that forked it, is killed.
 
-    The former could not pass a signal on; to the latter, the worker is lost.
+    A dead supervisor passes no signal on. Without that server, it takes the worker for dead.
     """
     forked_by = os.getppid()
     if parent := parent_process():

@@ -47,10 +47,10 @@ class Journal:
     def __init__(self, access_log: bool, metrics: Metrics) -> None:
         self._access_log, self._metrics = access_log, metrics
 
-    def close(self, exchange: Exchange, route: str, status: int, log: bool = False) -> None:
-        """Note the end of a request."""
-        seconds = perf_counter() - exchange.started
-        self._metrics.answered(route, status, seconds, exchange.key)
+    def close(self, exchange: Exchange, log: bool = False) -> None:
+        """Note the end of a request, whose status and route are known by now."""
+        status, seconds = exchange.status or GONE, perf_counter() - exchange.started
+        self._metrics.answered(exchange.route or "other", status, seconds, exchange.key)
         if self._access_log or log or status in ALWAYS_LOGGED:
             method, path = shortened(exchange.method), shortened(exchange.path, 1000)
             facts = {

@@ -8,6 +8,7 @@ messages and events cost several times what a prediction does.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping
 from functools import lru_cache
 from http import HTTPStatus
@@ -15,6 +16,7 @@ from time import perf_counter
 from typing import Protocol
 
 from trivet.model.predictor import Predictions
+from trivet.online.batcher import ROWS_TOGETHER
 from trivet.online.exchange import Exchange
 from trivet.online.gate import with_defaults
 from trivet.online.inference import Parse, Query, headers_of_answer, records_of_query
@@ -30,8 +32,8 @@ from trivet.online.service import Service
 
 #: The key of the lifespan's state, and so of each connection's, that holds a worker's fast path.
 FAST_PATH = "trivet.fast_path"
-#: A body of more bytes, about 30 rows, is not plain: the prediction takes most of its time.
-SMALL = 8_192
+#: A body of more bytes (about 30 rows of JSON) is not plain: predicting takes most of its time.
+PLAIN_BYTES = 8_192
 #: Headers of a request that asks for more than a plain answer.
 NOT_PLAIN = frozenset({b"content-encoding", b"expect", b"transfer-encoding"})
 #: What uvicorn takes a caller's address from, for the log, if a proxy of this machine sends it.
@@ -41,7 +43,7 @@ FORWARDED = frozenset({b"x-forwarded-for", b"x-forwarded-proto"})
 class Caller(Protocol):
     """The connection that a request came by."""
 
-    def answer(self, rest: bytes) -> None:
+    def write(self, rest: bytes) -> None:
         """Answer its plain request with a 200; ``rest`` is all but the status and the date."""
 
     def pass_on(self) -> None:
@@ -77,11 +79,13 @@ class FastPath:
         self._live_model, self._keys, self._drain = service.live_model, service.keys, service.drain
         self._inference, self._journal = service.inference, service.journal
         root = self._settings.root_path
-        self._routes = {
-            (prefix + route).encode(): (root + route, route, parse)
-            for route, parse in routes.items()
-            for prefix in ("", root)
-        }
+        #: What `Gate` makes of each URL: the path, its route, and what parses the body.
+        self._routes = {}
+        for prefix in dict.fromkeys(("", root)):
+            for route, parse in routes.items():
+                if "%" not in route:  # which the application decodes
+                    self._routes[(prefix + route).encode()] = root + route, route, parse
+        self._most_rows = min(ROWS_TOGETHER, self._settings.max_rows)
         self._not_plain = NOT_PLAIN
         if self._settings.cors_origins:
             self._not_plain |= {b"origin"}
@@ -89,7 +93,7 @@ class FastPath:
             self._not_plain |= FORWARDED
         #: The requests that are not answered yet, and those of them whose bodies are there.
         self._open: set[PlainRequest] = set()
-        self._line: list[PlainRequest] = []
+        self._line: deque[PlainRequest] = deque()
 
     def begin(
         self, caller: Caller, client: str | None, url: bytes, headers: Headers
@@ -98,7 +102,7 @@ class FastPath:
         if (found := self._routes.get(url)) is None or not self._not_plain.isdisjoint(headers):
             return None
         length = int(headers.get(b"content-length", 0))
-        if not 0 < length <= min(SMALL, self._settings.max_body):
+        if not 0 < length <= min(PLAIN_BYTES, self._settings.max_body):
             return None
         if self._metrics.in_flight >= self._settings.max_in_flight:
             return None
@@ -117,21 +121,26 @@ class FastPath:
         return request
 
     def join(self, request: PlainRequest) -> None:
-        """Answer a request whose body is there, with all others that this turn reads."""
+        """Answer a request whose body is there, with others that this turn reads."""
         request.is_whole = True
         if not self._line:
-            asyncio.get_running_loop().call_soon(self.answer)
+            asyncio.get_running_loop().call_soon(self.answer_some)
         self._line.append(request)
 
-    def answer(self) -> None:
-        """Answer all requests whose bodies are there."""
-        line, self._line = self._line, []
-        if ready := self._ready():
-            if readable := [request for request in line if self._read(request, ready)]:
-                self._answer_together(readable, ready)
-        else:
-            for request in line:
+    def answer_some(self) -> None:
+        """Answer requests whose bodies are there, up to `ROWS_TOGETHER` rows; others next turn."""
+        ready, some, rows = self._ready(), list[PlainRequest](), 0
+        while self._line and rows < ROWS_TOGETHER:
+            request = self._line.popleft()
+            if ready is None:
                 self.pass_on(request)
+            elif self._read(request, ready):
+                some.append(request)
+                rows += len(request.records)
+        if self._line:
+            asyncio.get_running_loop().call_soon(self.answer_some)
+        if ready and some:
+            self._answer_together(some, ready)
 
     def pass_on(self, request: PlainRequest) -> None:
         """Leave a request to the application."""
@@ -141,9 +150,9 @@ class FastPath:
         request.caller.pass_on()
 
     async def watch(self) -> None:
-        """Pass on requests whose bodies take long to arrive, for their deadlines, until cancelled.
+        """Pass on requests whose bodies are slow, as the application has a deadline for them.
 
-        It looks for them 20 times a deadline.
+        It looks for them 20 times a deadline, until cancelled.
         """
         while True:
             before = self._open.copy()
@@ -163,15 +172,15 @@ class FastPath:
         began = perf_counter()
         try:
             request.query = request.parse(request.headers, request.body, ready)
-            request.records = records_of_query(request.query, self._settings.max_rows)
-        except Exception:
+            request.records = records_of_query(request.query, self._most_rows)
+        except Exception:  # the application meets it again, and answers or logs it
             self.pass_on(request)
             return False
         request.parsing = perf_counter() - began
         return True
 
     def _answer_together(self, line: list[PlainRequest], ready: Ready) -> None:
-        """Encode, predict and answer; one that can't be does not affect the others."""
+        """Encode, predict and answer requests; one that can't be answered harms no other."""
         predictor, began = ready.predictor, perf_counter()
         try:
             encoded = predictor.encode([record for each in line for record in each.records])
@@ -186,14 +195,14 @@ class FastPath:
                     self._answer_together([request], ready)
             return
         ready.observe(rows)
-        encoding, predicted, end = (parsed - began) / len(line), perf_counter(), 0
+        encoding, turn, end = (parsed - began) / len(line), perf_counter(), 0
         for request in line:
             start, end = end, end + len(request.records)
             if self._answer(request, together.some(start, end), ready):
                 written = perf_counter()
-                stages = request.parsing + encoding, predicted - parsed, written - predicted
-                self._metrics.staged(*stages)
-                predicted = written
+                # To wait for the answers before its own counts as predict, as waiting for a batch.
+                self._metrics.staged(request.parsing + encoding, turn - parsed, written - turn)
+                turn = written
 
     def _answer(self, request: PlainRequest, predictions: Predictions, ready: Ready) -> bool:
         query = request.query
@@ -204,13 +213,14 @@ class FastPath:
             return False
         added = [*ready.headers, *query.headers, ACCEPT_ENCODING]
         if is_to_be_compressed(body, request.headers):
-            body = compress(body)  # at once, as a small body has no long answer
+            body = compress(body)  # at once: `ROWS_TOGETHER` rows take less than a thread does
             added.append(GZIPPED)
         lines = _lines(query.media_type, tuple(added))
         rest = (len(body), lines, request.request_id, body)
-        request.caller.answer(b"content-length: %d\r\n%bx-request-id: %b\r\n\r\n%b" % rest)
+        request.caller.write(b"content-length: %d\r\n%bx-request-id: %b\r\n\r\n%b" % rest)
         self._end(request)
-        self._journal.close(request, request.route or "", HTTPStatus.OK)
+        request.status = HTTPStatus.OK
+        self._journal.close(request)
         return True
 
     def _end(self, request: PlainRequest) -> None:

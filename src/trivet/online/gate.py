@@ -1,4 +1,7 @@
-"""What every request passes through, in and out. Plain ASGI, because this is the hot path."""
+"""What a request to the application passes through, in and out, in plain ASGI.
+
+`trivet.online.fast_path` answers plain requests before it.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ def with_defaults(own: RawHeaders) -> RawHeaders:
 
 
 class Gate:
-    """Admits or refuses each request, adds headers to its answer, counts it and logs it.
+    """Admits or refuses each request to the application; counts and logs it, adds headers.
 
     A POST request to a `DirectRoute` of ``app`` is answered without the routing of ``app``.
     """
@@ -95,9 +98,10 @@ class Gate:
         finally:
             self._deadlines.end(request)
             self._metrics.in_flight -= 1
-            status = GONE if LEFT in scope else exchange.status or GONE
-            route = exchange.route or str(getattr(scope.get("route"), "path", "other"))
-            self._journal.close(exchange, route, status, log=REFUSED in scope)
+            if LEFT in scope:
+                exchange.status = GONE
+            exchange.route = exchange.route or getattr(scope.get("route"), "path", None)
+            self._journal.close(exchange, log=REFUSED in scope)
 
     async def _answer(self, exchange: _Exchange, receive: Receive) -> None:
         scope = exchange.scope

@@ -47,7 +47,7 @@ READING, REFUSED, LEFT = "trivet.reading", "trivet.refused", "trivet.left"
 Place = tuple[Path, Trust, str, str]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True)  # not frozen, which makes each slower to create
 class Query:
     """What a request asks for: records, to be read once, and the form of their predictions.
 
@@ -100,8 +100,8 @@ class Inference:
         self._live_model, self._settings, self._metrics = live_model, settings, metrics
         self._other_process = OtherProcess(settings.deadline + STARTS_WITHIN)
         self._thread = ThreadPoolExecutor(1, "large-requests")  # waits for that process
-        #: The bytes of all bodies in flight, and their limit. It is so high that only
-        #: ``max_in_flight`` limits bodies that are not `LARGE`.
+        #: The bytes of all bodies that the application holds, and their limit. It is so high that
+        #: only ``max_in_flight`` limits bodies that are not `LARGE`.
         self._held = 0
         self._room = max(BODIES * settings.max_body, LARGE * settings.max_in_flight)
 
@@ -168,7 +168,7 @@ class Inference:
         self, headers: Headers, body: bytearray, ready: Ready, parse: Parse
     ) -> Response:
         started = perf_counter()
-        query, rows = read_query(headers, body, ready, parse, self._settings.max_rows)
+        query, rows = _read_query(headers, body, ready, parse, self._settings.max_rows)
         parsed = perf_counter()
         predictions = await ready.batcher.predict(rows)
         written = _write(query, predictions, ready, started, parsed)
@@ -202,7 +202,7 @@ def _answer_alone(
     started = perf_counter()
     if is_compressed(headers):
         body = _expanded(body, max_body)
-    query, encoded = read_query(headers, body, ready, parse, max_rows)
+    query, encoded = _read_query(headers, body, ready, parse, max_rows)
     parsed = perf_counter()
     rows = ready.predictor.stack(encoded)
     predictions = ready.predictor.predict(rows)
@@ -233,7 +233,7 @@ def _expanded(body: bytearray, max_body: int) -> bytearray:
     return expanded
 
 
-def read_query(
+def _read_query(
     headers: Headers, body: bytearray, ready: Ready, parse: Parse, max_rows: int
 ) -> tuple[Query, EncodedRows]:
     """The query of a body and its encoded rows; raises `ProblemError` or `RecordsRejected`."""

@@ -90,10 +90,9 @@ class Problems:
                 count = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
                 detail = f"{count} in the request: {faults[0]}"
             case HTTPException():
-                status = HTTPStatus(error.status_code)
-                # Starlette writes Allow from a set, in another order in each process.
-                lists = {name: value.split(", ") for name, value in (error.headers or {}).items()}
-                headers = {name: ", ".join(sorted(values)) for name, values in lists.items()}
+                status, headers = HTTPStatus(error.status_code), dict(error.headers or {})
+                if allow := headers.get("Allow"):  # from a set: in another order in each process
+                    headers["Allow"] = ", ".join(sorted(allow.split(", ")))
                 details = {
                     HTTPStatus.NOT_FOUND: f"there is no {shortened(path)}; GET / lists the routes",
                     HTTPStatus.METHOD_NOT_ALLOWED: f"{shortened(path)} does not take {method}",

@@ -17,11 +17,10 @@ import tempfile
 import time
 from contextlib import suppress
 from functools import partial
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import uvicorn
 from uvicorn._subprocess import subprocess_started
-from uvicorn._types import ASGIApplication
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
@@ -100,10 +99,10 @@ class _Config(uvicorn.Config):
         super().load()
 
 
-def _app(settings: ListenSettings, keys: Keys) -> ASGIApplication:
+def _app(settings: ListenSettings, keys: Keys) -> Any:
     from trivet.online.app import create_app
 
-    return cast(ASGIApplication, create_app(settings, keys))
+    return create_app(settings, keys)
 
 
 def _connection(settings: ListenSettings) -> Literal["httptools"] | type[asyncio.Protocol]:
@@ -141,7 +140,7 @@ class _Worker(Process):
     """A worker that shares the memory of what was imported before it was forked."""
 
     def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
-        super().__init__(config, sockets)
+        super().__init__(config, sockets)  # whose own process, never started, is left to itself
         arguments = {"config": config, "target": self.target, "sockets": sockets}
         self.process = FORK_SERVER.Process(  # type: ignore[assignment] # uvicorn's is spawned
             target=subprocess_started, kwargs={**arguments, "stdin_fileno": None}
@@ -165,7 +164,8 @@ class _Supervisor(Multiprocess):
     def init_processes(self) -> None:
         """Start the workers."""
         if os.access(SHARED_MEMORY, os.W_OK):
-            tempfile.tempdir = SHARED_MEMORY  # it listens there: other paths may be too long
+            # The fork server's socket goes there, as the path to other directories may be too long.
+            tempfile.tempdir = SHARED_MEMORY
         FORK_SERVER.set_forkserver_preload(["trivet.online.app", "trivet.online.wire"])
         self.processes = [self._start() for _ in range(self.processes_num)]
 

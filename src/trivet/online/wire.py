@@ -1,7 +1,8 @@
 """HTTP/1.1 on one connection: what is taken as a request, and how long it may take to arrive.
 
-uvicorn's protocol parses and answers. This one bounds what a caller can send before any key is
-known, and closes what uvicorn leaves open.
+uvicorn's protocol parses, and hands requests to the application. This one answers a plain request
+by itself, on the fast path. It bounds what a caller can send before any key is known, and closes
+what uvicorn leaves open.
 """
 
 from __future__ import annotations
@@ -94,12 +95,13 @@ class Connection(HttpToolsProtocol):
         #: How many bytes arrived last, and how many with the start of the head.
         self._arrived = self._with_start = 0
         self._in_head = self._upgrades = self._refused = False
-        #: The headers of the last head that was complete.
+        #: The headers of the last head that was complete: line by line, and by name.
         self._lines: list[tuple[bytes, bytes]] = []
+        self._by_name: Headers = {}
         #: The request that the application answers; `cycle` is the last one that arrived for it.
         self._answering: Any = None
         #: The start of all answers on the fast path, and the headers that it was made from.
-        self._start, self._defaults = OK, self.server_state.default_headers[:0]
+        self._start, self._defaults = OK, list[tuple[bytes, bytes]]()
         #: The last Host header, once it was checked.
         self._host: bytes | None = None
         #: The request that is on the fast path: the last one that arrived.
@@ -115,7 +117,7 @@ class Connection(HttpToolsProtocol):
         self._clock = self.loop.call_later(self._idle_timeout, self._close_if_idle)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Note that the caller of the request that is being answered has left."""
+        """Tell the application that the caller has left; it also counts a plain request that is."""
         self._clock.cancel()
         if self._plain:
             self._fast_path.pass_on(self._plain)
@@ -146,8 +148,8 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request begins, or its head is parsed again; the one before is answered first."""
-        if self._plain:
-            self._fast_path.answer()
+        while self._plain and self._plain.is_whole:
+            self._fast_path.answer_some()
         if not self._in_head:
             self._with_start = self._arrived
         self._in_head = True
@@ -172,7 +174,7 @@ class Connection(HttpToolsProtocol):
         version = self.parser.get_http_version()
         self._check_head(headers, version)
         self._pending, self._in_head = 0, False
-        self._lines = self.headers
+        self._lines, self._by_name = self.headers, headers
         self._plain = self._begin_plain(headers) if version == "1.1" else None
         if self._plain is None:
             self._open_scope()
@@ -210,7 +212,7 @@ class Connection(HttpToolsProtocol):
             else:
                 self.flow.resume_reading()
 
-    def answer(self, rest: bytes) -> None:
+    def write(self, rest: bytes) -> None:
         """Answer the plain request with a 200; ``rest`` is all but the status and the date."""
         defaults = self.server_state.default_headers  # uvicorn makes them anew each second
         if defaults is not self._defaults:
@@ -280,7 +282,7 @@ class Connection(HttpToolsProtocol):
         head = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.headers, self.expect_100_continue = head
-        self.scope["headers"], self.scope[HEADERS] = self._lines, joined(self._lines)
+        self.scope["headers"], self.scope[HEADERS] = self._lines, self._by_name
 
     def _begin_plain(self, headers: Headers) -> PlainRequest | None:
         """The request whose head has arrived, if the fast path takes it."""
@@ -319,25 +321,26 @@ class Connection(HttpToolsProtocol):
             raise ProblemError(HTTPStatus.TOO_MANY_REQUESTS, detail)
 
     def _check_host(self, headers: Headers, version: str) -> None:
-        hosts = headers.get(b"host")
-        if hosts is not None and hosts == self._host and len(headers) == len(self.headers):
+        host = headers.get(b"host")
+        # Most callers send what they sent before; of two lines with one name, `headers` has one.
+        if host is not None and host == self._host and len(headers) == len(self.headers):
             return
         count = sum(name == b"host" for name, _ in self.headers)
         if count > 1 or (not count and version == "1.1"):
             raise ProblemError(
                 HTTPStatus.BAD_REQUEST, f"the request has {count or 'no'} Host headers; send one"
             )
-        if hosts is not None and not HOST.fullmatch(hosts):
+        if host is not None and not HOST.fullmatch(host):
             detail = "the Host header has more than a name or an address, and a port"
             raise ProblemError(HTTPStatus.BAD_REQUEST, detail)
-        self._host = hosts
+        self._host = host
 
     def _check_coding(self, version: str) -> None:
         codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
         if version == "1.0" or codings[-1].rpartition(b",")[2].strip() != b"chunked":
             detail = "Transfer-Encoding needs HTTP/1.1, and chunked as the last: where does it end?"
             raise ProblemError(HTTPStatus.BAD_REQUEST, detail)
-        if codings not in ([], [b"chunked"]):
+        if codings != [b"chunked"]:
             detail = "the only Transfer-Encoding here is chunked"
             raise ProblemError(HTTPStatus.NOT_IMPLEMENTED, detail)
 
@@ -367,7 +370,7 @@ class Connection(HttpToolsProtocol):
     def _begin_refusal(self, problem: ProblemError) -> None:
         if not self._in_head:
             self.on_message_begin()
-        self._in_head, self._lines = False, self.headers
+        self._in_head, self._lines, self._by_name = False, self.headers, joined(self.headers)
         path = self.url[:1000].partition(b"?")[0]
         method = self.parser.get_method().decode() if path else ""
         is_free, self.cycle = self._is_free, self._new_cycle(method, path, keep_alive=False)
@@ -435,7 +438,7 @@ class _Lingering:
 
     def __init__(self, transport: Any, connection: Connection) -> None:
         self._transport = transport
-        self.write = transport.write
+        self.write = transport.write  # past `__getattr__`, for each answer
         self._connection = connection
         self._closing = False
 

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 #: Encoded rows, (rows x features), as `trivet.rows.values` defines them; or one column, (rows,).
 Rows = Floats
-#: Encoded rows as they come: lists where there are few, which are then faster to put together.
-EncodedRows = list[list[float]] | Rows
+#: Rows of numbers as they come: lists where there are few, which are then faster, or an array.
+Table = list[list[float]] | Floats
+#: Encoded rows as they come.
+EncodedRows = Table
 #: True for the rows that are meant, (rows,).
 Mask = NDArray[np.bool_]

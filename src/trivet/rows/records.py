@@ -1,7 +1,7 @@
 """Records of JSON values as rows, in the encoding that `trivet.rows.values` defines.
 
-Few records are encoded row by row, many column by column. The latter takes only what it need not
-look at value by value, and leaves the rest, and every fault, to the encoders of values.
+Few records are encoded row by row, many column by column, which looks at no value by itself where
+all of a column have plain types. Where there may be a fault, it gives up, and row by row finds all.
 """
 
 from __future__ import annotations

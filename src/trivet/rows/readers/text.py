@@ -15,8 +15,8 @@ from trivet.rows.text import Endless, blocks, read_fully
 
 #: Bytes that are searched for the header of a CSV, or for the fields of a JSON Lines file.
 BEGINNING = 2**20
-#: Bytes of text in a span, at most; a span has no more than `SHARE` of the text before it, either,
-#: so the first are read at once, and those that are left at the end are short.
+#: A span of text ends with the block that gives it this many bytes, or `SHARE` of what is before it
+#: in the file: so the first are ready soon, and those that are left at the end are short.
 SPAN_BYTES = 32 * 2**20
 SHARE = 1 / 8
 #: Bytes of text that are scanned or parsed at once. Each block of compressed text is a span.
