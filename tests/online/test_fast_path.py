@@ -217,6 +217,39 @@ def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
     assert [int(each) for each in ids[:12]] == list(range(12))
 
 
+def test_a_slow_body_keeps_its_place_when_it_is_passed_on(
+    flights_store: Path, tmp_path: Path
+) -> None:
+    limits = ("--max-in-flight", "1", "--deadline", "2")
+    with (
+        serving(*options(flights_store), *limits, cwd=tmp_path) as server,
+        connected(server.url) as caller,
+    ):
+        caller.sendall(request(RECORD, "")[:-1])
+        time.sleep(0.05)
+        with connected(server.url) as other:  # whose requests are refused without a pause
+            end = time.monotonic() + 0.5
+            while time.monotonic() < end:  # meanwhile the first is passed on
+                other.sendall(request(RECORD, "") * 10)
+                refusals = b""
+                while refusals.count(b"try again later") < 10:
+                    refusals += other.recv(65_536)
+                    assert b"HTTP/1.1 200 " not in refusals
+        caller.sendall(RECORD[-1:])
+        assert received(caller, b"model_version").startswith(b"HTTP/1.1 200 ")
+
+
+def test_pages_of_other_origins_get_the_application_alone(
+    flights_store: Path, tmp_path: Path
+) -> None:
+    """Its answers say that they differ by Origin, even to a caller that sends none."""
+    allowed = ("--cors-origin", "https://a.example")
+    with serving(*options(flights_store), *allowed, cwd=tmp_path) as server:
+        ((status, head, _),) = answers(server, [request(RECORD, "")])
+    assert status == 200
+    assert "origin" in re.findall(r"vary: (.*)\r", head)[0]
+
+
 def test_a_caller_that_leaves_before_its_body_is_there_is_counted(server: Server) -> None:
     name = 'trivet_requests_total{route="/predict",status="499"}'
     before = metrics(server).get(name, 0)

@@ -19,6 +19,7 @@ import pytest
 from tests.conftest import NOVEMBER, ROOT, Server, encoded, serving, wait_until
 from tests.online.callers import Caller, calling
 from tests.online.processes import command, fork_servers, other_processes, workers_of
+from trivet.model.artifact import Artifact
 from trivet.model.predictor import Predictor
 from trivet.model.store import ModelStore
 from trivet.rows.values import to_record
@@ -29,6 +30,20 @@ FLIGHT: dict[str, Any] = json.loads((ROOT / "data/flight.json").read_text())
 #: A large body.
 MANY = {"instances": [FLIGHT] * 300}
 
+#: Run as Python starts: a fork server has no room for a third process, as at a limit.
+NO_THIRD_FORK = """
+import itertools, os, sys
+
+if "forkserver" in str(sys.orig_argv):
+    fork, forks = os.fork, itertools.count(1)
+
+    def limited():
+        if next(forks) == 3:
+            raise BlockingIOError(11, "no process is left")
+        return fork()
+
+    os.fork = limited
+"""
 EVERY_ROUTE = [
     *("/", "/model", "/metrics", "/docs", "/openapi.json"),
     *("/health", "/health/live", "/health/ready"),
@@ -290,6 +305,41 @@ def test_workers_are_replaced_when_the_process_that_forks_them_is_killed(
         (forks,) = fork_servers(server.process.pid)
         os.kill(forks, signal.SIGKILL)
         wait_until(lambda: not any(map(command, before)))
+        wait_until(lambda: len(workers_of(server.process.pid)) == 2)
+        wait_until(lambda: ready_workers(server) == 2)
+        assert server.post("/predict", FLIGHT)[0] == 200
+
+
+def test_a_worker_that_waits_for_a_model_ends_when_its_parent_is_killed(
+    flights: Artifact, flights_store: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "models"
+    shutil.copytree(flights_store, store)
+    with serving(*options(store, "--workers", "2"), cwd=tmp_path) as server:
+        wait_until(lambda: ready_workers(server) == 2)
+        (store / "flights" / flights.manifest.version / "golden.json").unlink()
+        before = workers_of(server.process.pid)
+        os.kill(before[0], signal.SIGKILL)
+        wait_until(lambda: len(set(workers_of(server.process.pid)) - set(before)) == 1)
+        (waiting,) = set(workers_of(server.process.pid)) - set(before)
+        wait_until(lambda: any("golden.json" in line["message"] for line in server.logs()))
+        try:
+            server.process.kill()
+            wait_until(lambda: not command(waiting))
+        finally:
+            if command(waiting):
+                os.kill(waiting, signal.SIGKILL)
+
+
+def test_a_fork_that_fails_is_said_and_tried_again(
+    flights_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(NO_THIRD_FORK)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with serving(*options(flights_store, "--workers", "2"), cwd=tmp_path) as server:
+        wait_until(lambda: ready_workers(server) == 2)
+        os.kill(workers_of(server.process.pid)[0], signal.SIGKILL)
+        wait_until(lambda: any("no worker can be" in line["message"] for line in server.logs()))
         wait_until(lambda: len(workers_of(server.process.pid)) == 2)
         wait_until(lambda: ready_workers(server) == 2)
         assert server.post("/predict", FLIGHT)[0] == 200

@@ -40,7 +40,8 @@ def create_app(settings: ServeSettings, keys: Keys | None = None) -> Gate:
         service.drain.on_signals(service.keys.catch_up if service.keys.path else None)
         routes = direct_routes(app.routes).items()
         fast_path = FastPath(service, {path: route.parse for path, route in routes if route.parse})
-        await _first_model(service)
+        async with in_background(follow_parent()):  # or it would wait for a model for ever
+            await _first_model(service)
         async with in_background(
             service.live_model.follow(),
             service.keys.follow(),

@@ -47,7 +47,7 @@ class Caller(Protocol):
         """Answer its plain request with a 200; ``rest`` is all but the status and the date."""
 
     def pass_on(self) -> None:
-        """Let the application answer it."""
+        """Let the application answer it, as one that was admitted."""
 
 
 class PlainRequest(Exchange):
@@ -82,15 +82,11 @@ class FastPath:
         #: What `Gate` makes of each URL: the path, its route, and what parses the body.
         self._routes = {}
         for prefix in dict.fromkeys(("", root)):
-            for route, parse in routes.items():
+            for route, parse in () if self._settings.cors_origins else routes.items():
                 if "%" not in route:  # which the application decodes
                     self._routes[(prefix + route).encode()] = root + route, route, parse
         self._most_rows = min(ROWS_TOGETHER, self._settings.max_rows)
-        self._not_plain = NOT_PLAIN
-        if self._settings.cors_origins:
-            self._not_plain |= {b"origin"}
-        if self._settings.access_log:
-            self._not_plain |= FORWARDED
+        self._not_plain = NOT_PLAIN | FORWARDED if self._settings.access_log else NOT_PLAIN
         #: The requests that are not answered yet, and those of them whose bodies are there.
         self._open: set[PlainRequest] = set()
         self._line: deque[PlainRequest] = deque()
@@ -143,8 +139,8 @@ class FastPath:
             self._answer_together(some, ready)
 
     def pass_on(self, request: PlainRequest) -> None:
-        """Leave a request to the application."""
-        self._end(request)
+        """Leave a request to the application, with its place among those in flight."""
+        self._open.remove(request)
         if request in self._line:
             self._line.remove(request)
         request.caller.pass_on()
@@ -218,14 +214,11 @@ class FastPath:
         lines = _lines(query.media_type, tuple(added))
         rest = (len(body), lines, request.request_id, body)
         request.caller.write(b"content-length: %d\r\n%bx-request-id: %b\r\n\r\n%b" % rest)
-        self._end(request)
+        self._open.remove(request)
+        self._metrics.in_flight -= 1
         request.status = HTTPStatus.OK
         self._journal.close(request)
         return True
-
-    def _end(self, request: PlainRequest) -> None:
-        self._open.remove(request)
-        self._metrics.in_flight -= 1
 
 
 @lru_cache(100)

@@ -20,7 +20,7 @@ from trivet.errors import RecordsRejected
 from trivet.online.direct import direct_routes
 from trivet.online.drain import Drain
 from trivet.online.exchange import GONE, Exchange
-from trivet.online.inference import LEFT, READING, REFUSED
+from trivet.online.inference import ADMITTED, LEFT, READING, REFUSED
 from trivet.online.live_model import RawHeaders
 from trivet.online.negotiation import headers_of
 from trivet.online.problems import ProblemError, path_of
@@ -87,7 +87,7 @@ class Gate:
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = _Exchange(scope, send, self._drain)
-        self._metrics.in_flight += 1
+        self._metrics.in_flight += ADMITTED not in scope  # or it has its place already
         request = self._deadlines.begin()
         try:
             await self._answer(exchange, receive)
@@ -111,7 +111,10 @@ class Gate:
                 self._metrics.rejected.labels(problem.reason).inc()
                 raise problem
             direct = self._direct.get(path) if scope["method"] == "POST" else None
-            self._admit(None if direct else path, exchange)
+            if ADMITTED in scope:
+                exchange.key = scope[ADMITTED]
+            else:
+                self._admit(None if direct else path, exchange)
             if direct is None:
                 await self._app(scope, receive, exchange.send)
             else:

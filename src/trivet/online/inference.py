@@ -40,8 +40,9 @@ RATIO = 100
 #: How many bodies of the largest size may be in memory at once.
 BODIES = 16
 #: Keys of a request's scope: whether its body is still being read, the problem to answer it with
-#: whatever it asks for, and whether its caller has left.
+#: whatever it asks for, whether its caller has left, and the key it was admitted with already.
 READING, REFUSED, LEFT = "trivet.reading", "trivet.refused", "trivet.left"
+ADMITTED = "trivet.admitted"
 
 #: Where a model is, and what is asked of it: the directory of its store, the trust, name, version.
 Place = tuple[Path, Trust, str, str]

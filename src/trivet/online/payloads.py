@@ -145,7 +145,7 @@ def json_answer(predictions: Predictions, manifest: Manifest) -> bytes:
     numbers = iter(to_json(predictions.probabilities.ravel().tolist())[1:-1].split(b","))
     labels = map(texts.__getitem__, predictions.values)
     # Not strict: where there are no rows, there is one number, which is empty.
-    rows = map(row.__mod__, zip(labels, *[numbers] * len(texts), strict=False))
+    rows = map(row.__mod__, zip(labels, *[numbers] * len(target.labels), strict=False))
     return b'{"predictions":[%b],%b' % (b",".join(rows), about)
 
 

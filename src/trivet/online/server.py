@@ -167,7 +167,12 @@ class _Supervisor(Multiprocess):
             # The fork server's socket goes there, as the path to other directories may be too long.
             tempfile.tempdir = SHARED_MEMORY
         FORK_SERVER.set_forkserver_preload(["trivet.online.app", "trivet.online.wire"])
-        self.processes = [self._start() for _ in range(self.processes_num)]
+        for _ in range(self.processes_num):
+            if (worker := self._start()) is None:
+                raise SettingsError(
+                    "no worker can be started; use fewer --workers, or find out why"
+                )
+            self.processes.append(worker)
 
     def keep_subprocess_alive(self) -> None:
         """Replace the workers that have ended, and those whose event loop stands still.
@@ -191,11 +196,16 @@ class _Supervisor(Multiprocess):
                 self.should_exit.set()
                 return
             logger.warning("worker %d ended with code %s and is replaced", pid, worker.exitcode)
-            self.processes[position] = self._start()
+            self.processes[position] = self._start() or worker  # or again, the next time
 
-    def _start(self) -> Process:
+    def _start(self) -> Process | None:
+        """A new worker, or none if the system has no room for it."""
         worker = _Worker(self.config, self.sockets)
-        worker.start()
+        try:
+            worker.start()
+        except (OSError, EOFError) as error:  # EOF: the fork server has found no room, and ended
+            logger.error("no worker can be started: %s", str(error) or "out of processes or memory")
+            return None
         return worker
 
     def _watched(self) -> float:

@@ -23,7 +23,7 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from trivet.online.fast_path import FAST_PATH, FastPath, PlainRequest
-from trivet.online.inference import LEFT, REFUSED
+from trivet.online.inference import ADMITTED, LEFT, REFUSED
 from trivet.online.negotiation import HEADERS, Headers, joined
 from trivet.online.problems import ProblemError
 from trivet.online.settings import ListenSettings
@@ -228,6 +228,7 @@ class Connection(HttpToolsProtocol):
             self._plain = None
             self.cycle = self._new_cycle("POST", self.url, keep_alive=True)
             self.cycle.body, self.cycle.more_body = plain.body, not plain.is_whole
+            self.cycle.scope[ADMITTED] = plain.key
             self.cycle.message_event.set()
             self._start_asgi_task(self.cycle, self.app)
 
