@@ -33,7 +33,7 @@ logger = logging.getLogger("trivet.online")
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 #: The bytes of a worker's files in it: more than 20 routes and 200 features take.
 ROOM = {"counter": 131_072, "histogram": 131_072, "gauge_livesum": 65_536}
-#: Seconds between two updates of what is not counted as it happens, which hold up requests meanwhile.
+#: Seconds between two updates of what is not counted as it happens. They hold up requests.
 COUNT_EVERY = 0.05
 #: Upper bounds of histograms, in seconds: from one stage of a small request to a large request.
 SECONDS = (
