@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
 from http import HTTPStatus
-from inspect import isfunction
 from typing import Any
 
 import httptools
@@ -24,6 +22,7 @@ from uvicorn.protocols.http.httptools_impl import (
 
 from trivet.online.fast_path import FAST_PATH, FastPath, PlainRequest
 from trivet.online.inference import ADMITTED, LEFT, REFUSED
+from trivet.online.known_uvicorn import require_known
 from trivet.online.negotiation import HEADERS, Headers, joined
 from trivet.online.problems import ProblemError
 from trivet.online.settings import ListenSettings
@@ -44,34 +43,7 @@ TARGET = re.compile(
 )
 
 
-#: What this module uses of uvicorn's classes, which no document promises.
-USED = {
-    HttpToolsProtocol: {
-        *("app", "app_state", "client", "cycle", "expect_100_continue", "flow", "headers", "loop"),
-        *("access_logger", "logger", "parser", "pipeline", "scope", "server_state", "transport"),
-        *("connection_lost", "connection_made", "data_received", "on_body", "on_header"),
-        *("on_headers_complete", "on_message_begin", "on_message_complete"),
-        *("on_response_complete", "shutdown", "_start_asgi_task", "url"),
-    },
-    RequestResponseCycle: {
-        *("access_log", "access_logger", "app", "body", "default_headers", "disconnected"),
-        *("expect_100_continue", "flow", "keep_alive", "logger", "message_event", "more_body"),
-        *("on_response", "response_complete", "run_asgi", "scope", "transport"),
-    },
-    FlowControl: {"pause_reading", "resume_reading", "write_paused"},
-}
-
-
-def require_known(used: Mapping[type, set[str]]) -> None:
-    """Raise `ImportError` if a class has not all the methods, attributes and arguments in use."""
-    for each, names in used.items():
-        codes = [made.__code__ for made in vars(each).values() if isfunction(made)]
-        known = {name for code in codes for name in (*code.co_names, *code.co_varnames)}
-        if missing := names - known - vars(each).keys():
-            raise ImportError(f"its {each.__name__} has no {min(missing)}")
-
-
-require_known(USED)
+require_known()
 
 
 class Connection(HttpToolsProtocol):
